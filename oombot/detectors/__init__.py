@@ -1,0 +1,1 @@
+"""Detectors: one log source, one file."""

@@ -1,0 +1,399 @@
+"""The nouns, as frozen values: what a log says, what a host shows, what a person approves.
+
+Every number carries its unit in its name; what is not known is None, never 0 or "".
+Times ending in `_s` are seconds since the Unix epoch (UTC) unless the name says otherwise.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+Scope = Literal["global", "memcg"]
+Json = Mapping[str, Any]
+
+
+# ------------------------------------------------------------------ commands
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Command:
+    """One command for a host: argv as a list, never a shell string, and the bytes for its standard input.
+
+    Adapters quote it once; `sudo` asks the adapter to run it as root where the login is not root.
+    """
+
+    argv: tuple[str, ...]
+    stdin: str = ""
+    sudo: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CommandResult:
+    """What a command did on a host: exit status (128 + signal where killed) and its bytes."""
+
+    exit_status: int
+    stdout: bytes
+    stderr: bytes = b""
+
+
+# ------------------------------------------------------------------ what a log says
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """One log message freed from its transport (syslog prefix, JSON frame, kmsg header).
+
+    `text` is decoded with replacement of invalid UTF-8; `cursor` is the detector's own resume position.
+    `mono_s` is the kernel's clock (seconds since boot); `time_s` is wall time, `approximate` where it was
+    derived from seconds since boot. `kernel` is true where the transport proves that the kernel wrote it,
+    None where the transport can not say.
+    """
+
+    text: str
+    mono_s: float | None = None
+    time_s: float | None = None
+    approximate: bool = False
+    cursor: str | None = None
+    boot_id: str | None = None
+    kernel: bool | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gap:
+    """A stretch of the log that was not seen, with the reason; it is reported, never papered over."""
+
+    reason: str
+    since_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Live:
+    """The detector has caught up: what follows happens now."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """One row of the report's task table; sizes in kB by the page size that the report itself shows."""
+
+    pid: int
+    tgid: int
+    uid: int | None
+    name: str
+    rss_kb: int | None
+    swap_kb: int | None
+    pgtables_kb: int | None
+    oom_score_adj: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OomKill:
+    """One process that the kernel reported as killed, with what its report says and nothing else.
+
+    Field names are the kernel's. `scope` is memcg when a cgroup's limit was hit, global when the host ran out.
+    `oom_memcg` is the cgroup whose limit was hit, `task_memcg` the one the victim lived in.
+    `evidence` names the strongest line seen: kill_line, kill_line_truncated, constraint_line.
+    """
+
+    killer: str = "kernel"
+    pid: int
+    comm: str
+    uid: int | None = None
+    total_vm_kb: int | None = None
+    anon_rss_kb: int | None = None
+    file_rss_kb: int | None = None
+    shmem_rss_kb: int | None = None
+    pgtables_kb: int | None = None
+    oom_score_adj: int | None = None
+    scope: Scope | None = None
+    constraint: str | None = None
+    oom_memcg: str | None = None
+    task_memcg: str | None = None
+    invoker: str | None = None
+    time_s: float | None = None
+    time_approximate: bool = False
+    mono_s: float | None = None
+    boot_id: str | None = None
+    evidence: str = "kill_line"
+    # the state of memory at the kill, where the report carries it
+    memory_usage_kb: int | None = None  # of the cgroup whose limit was hit
+    memory_limit_kb: int | None = None
+    memory_failcnt: int | None = None
+    swap_total_kb: int | None = None
+    swap_free_kb: int | None = None
+    ram_kb: int | None = None
+    oom_group: str | None = None  # cgroup whose memory.oom.group took this process too
+    tasks: tuple[Task, ...] = ()
+    report: str = ""  # the raw lines, as evidence
+
+
+# ------------------------------------------------------------------ what a host shows
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Process:
+    """One row of a host's process table; sizes in kB, None where /proc would not say.
+
+    `start_ticks` (field 22 of /proc/PID/stat) with `pid` names a process for good: a reused pid differs.
+    `cgroup` is the path in the hierarchy that limits memory. Kernel threads have no memory of their own.
+    """
+
+    pid: int
+    start_ticks: int
+    ppid: int
+    uid: int | None
+    comm: str
+    kernel_thread: bool
+    vsize_kb: int | None
+    rss_anon_kb: int | None
+    rss_file_kb: int | None
+    rss_shmem_kb: int | None
+    swap_kb: int | None
+    pgtables_kb: int | None
+    oom_score: int | None
+    oom_score_adj: int | None
+    cgroup: str | None
+
+    @property
+    def rss_kb(self) -> int | None:
+        """Resident memory in kB: anon + file + shmem, None where unreadable."""
+        parts = (self.rss_anon_kb, self.rss_file_kb, self.rss_shmem_kb)
+        return None if None in parts else sum(part for part in parts if part is not None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cgroup:
+    """A memory cgroup that holds processes, or an ancestor of one; None = no limit or not readable."""
+
+    path: str
+    limit_kb: int | None
+    usage_kb: int | None
+    swap_limit_kb: int | None = None
+    oom_kill_count: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unit:
+    """One systemd service, in systemd's own words; `since_s` is StateChangeTimestamp."""
+
+    name: str
+    active_state: str
+    sub_state: str
+    result: str
+    n_restarts: int | None
+    restart: str
+    exec_main_status: int | None
+    exec_main_code: int | None
+    main_pid: int | None
+    control_group: str
+    since_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Swap:
+    """One line of /proc/swaps, sizes in kB."""
+
+    name: str
+    kind: str
+    size_kb: int
+    used_kb: int
+    priority: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pressure:
+    """PSI of memory: share of time, in percent, that some or all tasks stalled, over 10 s and 60 s."""
+
+    some_avg10: float
+    some_avg60: float
+    full_avg10: float
+    full_avg60: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KernelLog:
+    """The kernel log as one reading saw it.
+
+    `source` names the detector that understands `lines`; `problem` says why nothing could be read, and `fix`
+    which command mends it. `since_s` is the oldest entry still there (wall), `since_boot` true when that is
+    the boot of the host itself, so that nothing was lost before it.
+    """
+
+    source: str | None
+    lines: tuple[bytes, ...]
+    problem: str = ""
+    fix: str = ""
+    since_s: float | None = None
+    since_boot: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostSnapshot:
+    """Everything one round trip to a host told, parsed; `taken_s` is the bot's clock, `now_s` the host's.
+
+    `memory_kb` has the keys of /proc/meminfo. `problems` names each section that could not be read, with why.
+    `own_pids` are the bot's own connection on that host: they are never a target.
+    `replayed` marks a simulated host, so that every card can say so.
+    """
+
+    host: str
+    taken_s: float
+    now_s: float | None
+    boot_id: str | None
+    uptime_s: float | None
+    kernel: str | None
+    page_kb: int
+    memory_kb: Mapping[str, int]
+    swaps: tuple[Swap, ...]
+    pressure: Pressure | None
+    oom_kill_count: int | None
+    processes: tuple[Process, ...]
+    cgroups: Mapping[str, Cgroup]
+    units: tuple[Unit, ...]
+    kernel_log: KernelLog
+    own_pids: frozenset[int] = frozenset()
+    login_uid: int | None = None
+    has_systemd: bool = False
+    has_python: bool = False
+    problems: tuple[str, ...] = ()
+    replayed: bool = False
+
+
+# ------------------------------------------------------------------ what a person approves
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """One change: why, the command, its undo (decided now, from what was seen) and how a person does it by hand.
+
+    `do` and `undo` are verbs of the host helper or binaries of its closed list; `by_hand` is one copyable line.
+    """
+
+    why: str
+    do: Command
+    undo: Command | None
+    by_hand: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Check:
+    """One preflight tick or cross, in a sentence; `ok` None is a warning that does not refuse."""
+
+    ok: bool | None
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What a human approves, immutable once stored.
+
+    `target` is shown to people; `digest` binds host, boot, remediation, params and every do/undo (SHA-256 hex).
+    """
+
+    host: str
+    boot_id: str | None
+    remediation: str
+    params: Json
+    title: str
+    target: str
+    steps: tuple[Step, ...]
+    checks: tuple[Check, ...]
+    effect: tuple[str, ...]
+    before: str
+    after: str
+    lasts: str
+    risk: Literal["green", "amber", "red"]
+    mitigation: bool
+    digest: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Person:
+    """Who acts: a Slack user, or a Unix account on the command line."""
+
+    user_id: str
+    team_id: str = ""
+    name: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """A plan on its way through people: who asked, who decided, what came of it.
+
+    `states` are those of lifecycle.py. `undo_of` points back to the request that this one undoes.
+    `evidence` holds the helper's result and the read-back, as JSON, once there is one.
+    """
+
+    id: str
+    state: str
+    plan: Plan
+    requester: str
+    created_s: float
+    expires_s: float
+    incident_id: str | None = None
+    undo_of: str | None = None
+    approver: str | None = None
+    decided_s: float | None = None
+    evidence: Json = field(default_factory=dict)
+    channel: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Audit:
+    """One line of the audit trail: every transition and every refused press."""
+
+    at_s: float
+    request_id: str
+    actor: str
+    event: str
+    state_from: str
+    state_to: str
+    data: Json = field(default_factory=dict)
+
+
+# ------------------------------------------------------------------ what is stored
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Incident:
+    """A stored kill: `history` is true for what happened before the host was first seen (never posted)."""
+
+    id: str
+    host: str
+    kill: OomKill
+    channel: str
+    seen_s: float
+    history: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Draft:
+    """A message that must come to stand in a channel: `key` names it for good, so that it is edited, not doubled."""
+
+    key: str
+    channel: str
+    view: Json  # {"text": …, "blocks": […]}
+    thread_key: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Message:
+    """A Draft in the outbox: it is due while `sent_version` < `version`.
+
+    `posting_s` is set before the first post and `ts` after it; a row with the one and not the other after a
+    crash may already stand in Slack and is looked for there by its metadata.
+    """
+
+    key: str
+    channel: str
+    view: Json
+    version: int
+    sent_version: int
+    thread_key: str | None = None
+    channel_id: str | None = None
+    ts: str | None = None
+    posting_s: float | None = None
+    attempts: int = 0
+    not_before_s: float = 0.0
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Position:
+    """How far the log of a host has been read: the detector, its cursor and when the host last answered."""
+
+    host: str
+    detector: str
+    cursor: str | None
+    baselined_s: float | None
+    last_seen_s: float | None
+    problem: str = ""

@@ -1,0 +1,190 @@
+"""The three doors to the world: Hosts, Chat, Store. Each has an adapter, and one contract test for all of them."""
+
+from collections.abc import AsyncIterator, Sequence
+from typing import Protocol
+
+from oombot.model import (
+    Audit,
+    Command,
+    CommandResult,
+    Draft,
+    Incident,
+    Json,
+    Message,
+    Position,
+    Request,
+)
+
+
+class Hosts(Protocol):
+    """Runs commands on configured hosts. Every failure is a HostError; foreign errors never leave an adapter."""
+
+    async def run(self, host: str, command: Command, *, timeout_s: float) -> CommandResult:
+        """Run to the end and return everything; a non-zero exit is a result, not an error.
+
+        `timeout_s` covers connecting, opening the channel and running; the host kills the command by itself too.
+        """
+        ...
+
+    def follow(self, host: str, command: Command) -> AsyncIterator[bytes]:
+        """Yield the command's output line by line (without the newline) until it ends; then the iterator ends.
+
+        Closing the iterator ends the command. A lost link raises HostUnreachableError.
+        """
+        ...
+
+
+class Chat(Protocol):
+    """Says things in Slack and asks about people. Every failure is a ChatError."""
+
+    async def post(
+        self, channel: str, view: Json, *, key: str, version: int, thread_ts: str | None
+    ) -> tuple[str, str]:
+        """Post a message marked with `key` and `version` as metadata; return (channel id, ts)."""
+        ...
+
+    async def update(self, channel_id: str, ts: str, view: Json, *, key: str, version: int) -> None:
+        """Replace a message of ours."""
+        ...
+
+    async def delete(self, channel_id: str, ts: str) -> None:
+        """Remove a message of ours."""
+        ...
+
+    async def find(
+        self, channel: str, key: str, *, since_s: float, thread_ts: str | None
+    ) -> list[tuple[str, str]]:
+        """Find own messages that carry `key` in their metadata: [(channel id, ts)], oldest first."""
+        ...
+
+    async def members(self, usergroup_id: str) -> frozenset[str]:
+        """User ids in a user group, asked now."""
+        ...
+
+    async def is_person(self, user_id: str, team_id: str) -> bool:
+        """Whether the user is an active full member of our own workspace (no bot, guest or stranger)."""
+        ...
+
+    async def upload(
+        self, channel_id: str, thread_ts: str, *, filename: str, title: str, content: str
+    ) -> None:
+        """Put a text file into a thread."""
+        ...
+
+
+class Store(Protocol):
+    """Everything that must outlive a crash. Each method is one transaction."""
+
+    # -- hosts
+    async def position(self, host: str) -> Position | None:
+        """How far the host's log has been read; None for a host never seen."""
+        ...
+
+    async def save_position(self, position: Position) -> None:
+        """Replace the host's position."""
+        ...
+
+    async def save_snapshot(self, host: str, taken_s: float, raw: bytes) -> None:
+        """Keep the last raw reading of a host."""
+        ...
+
+    async def snapshot(self, host: str) -> tuple[float, bytes] | None:
+        """The last raw reading: (taken_s, raw)."""
+        ...
+
+    # -- kills
+    async def record_kills(
+        self, position: Position, kills: Sequence[tuple[Incident, Draft | None]]
+    ) -> list[Incident]:
+        """Store kills, their messages and the position at once; return those that were new.
+
+        A kill of the same host, boot and pid within 2 s of kernel time (of wall time where there is no kernel
+        time) is the same kill: it is not stored again and its message is not queued.
+        """
+        ...
+
+    async def incident(self, incident_id: str) -> Incident | None:
+        """One stored kill."""
+        ...
+
+    async def incidents(
+        self, host: str | None = None, *, since_s: float = 0.0, limit: int = 1000
+    ) -> list[Incident]:
+        """Stored kills, newest first."""
+        ...
+
+    # -- messages
+    async def put_messages(self, drafts: Sequence[Draft]) -> None:
+        """Queue messages, or replace the wanted view of those that exist (version + 1 when it differs)."""
+        ...
+
+    async def due_messages(self, now_s: float) -> list[Message]:
+        """What must be posted or edited now: per channel the oldest due one, new posts before edits of others.
+
+        A reply is due only once its thread's parent has a ts.
+        """
+        ...
+
+    async def message(self, key: str) -> Message | None:
+        """One message by its key."""
+        ...
+
+    async def message_posting(self, key: str, at_s: float) -> None:
+        """Say that the first post is about to be tried (before it is)."""
+        ...
+
+    async def message_sent(self, key: str, version: int, channel_id: str, ts: str) -> None:
+        """Say that `version` stands in Slack."""
+        ...
+
+    async def message_failed(self, key: str, error: str, *, not_before_s: float, clear_posting: bool) -> None:
+        """Say that the try failed; `clear_posting` when it is sure that nothing was posted."""
+        ...
+
+    async def half_posted(self) -> list[Message]:
+        """Messages whose post was begun and never confirmed."""
+        ...
+
+    # -- requests
+    async def add_request(self, request: Request, audit: Audit, drafts: Sequence[Draft] = ()) -> None:
+        """Store a new request with its audit line and its messages."""
+        ...
+
+    async def request(self, request_id: str) -> Request | None:
+        """One request."""
+        ...
+
+    async def requests(self, states: Sequence[str], host: str | None = None) -> list[Request]:
+        """Requests in any of these states, oldest first."""
+        ...
+
+    async def transition(
+        self,
+        request_id: str,
+        *,
+        audit: Audit,
+        approver: str | None = None,
+        evidence: Json | None = None,
+        drafts: Sequence[Draft] = (),
+    ) -> bool:
+        """Move from audit.state_from to audit.state_to with one conditional UPDATE; false = somebody was faster.
+
+        Messages and the audit line are written only when the move was made.
+        """
+        ...
+
+    async def undo_requests(self, request_id: str) -> list[Request]:
+        """Requests that undo this one, oldest first."""
+        ...
+
+    async def busy(self, host: str) -> Request | None:
+        """A request that is approved or running on this host right now."""
+        ...
+
+    async def add_audit(self, audit: Audit) -> None:
+        """Write an audit line that moves nothing (a refused press)."""
+        ...
+
+    async def audit(self, request_id: str) -> list[Audit]:
+        """The audit trail of a request, oldest first."""
+        ...

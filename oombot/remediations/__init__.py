@@ -1,0 +1,1 @@
+"""Remediations: one fix, one file."""
