@@ -264,6 +264,7 @@ class Step:
     do: Command
     undo: Command | None
     by_hand: str
+    undo_by_hand: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,187 @@
+"""Set oom_score_adj of one live process, until it exits."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from oombot import badness
+from oombot.config import Policy
+from oombot.errors import RefusedError
+from oombot.model import Check, Command, HostSnapshot, OomKill, Process, Step
+
+LOWEST, HIGHEST = -1000, 1000  # OOM_SCORE_ADJ_MIN and _MAX of include/uapi/linux/oom.h
+GUARDED = -900  # from here on a process is nearly exempt: only with an allow-list
+FIRST_TO_GO = 500
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Params:
+    """The process, named for good by pid and start time (clock ticks since boot), and the value wanted."""
+
+    pid: int
+    start_ticks: int
+    value: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """The process as it is, in its host."""
+
+    process: Process
+    snapshot: HostSnapshot
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OomScoreAdj:
+    """The remediation; see shape.py for what each part means."""
+
+    name: str = "oom_score_adj"
+    params: type[Params] = Params
+    lasts: str = "until the process exits (children started from now on inherit it)"
+    mitigation: bool = True
+
+    def suggest(self, kill: OomKill, snapshot: HostSnapshot) -> Params | None:
+        """Offer to let the culprit die first: the larger survivor, or the victim's program once restarted."""
+        scope = kill.oom_memcg if kill.scope == "memcg" else None
+        if kill.scope is None or (kill.scope == "memcg" and scope is None):
+            return None
+        ranked = [item.process for item in badness.ranking(snapshot, cgroup=scope)]
+        if len(ranked) < 2:
+            return None  # one process alone in its cgroup dies whatever its score
+        victim_kb = sum(part or 0 for part in (kill.anon_rss_kb, kill.file_rss_kb, kill.shmem_rss_kb))
+        larger = [p for p in ranked if (p.rss_kb or 0) > victim_kb]
+        restarted = [p for p in ranked if p.comm == kill.comm]
+        culprits = larger or restarted
+        culprit = max(culprits, key=lambda p: p.rss_kb or 0, default=None)
+        if culprit is None or _adj(culprit) >= FIRST_TO_GO or culprit.pid in snapshot.own_pids:
+            return None
+        return Params(pid=culprit.pid, start_ticks=culprit.start_ticks, value=FIRST_TO_GO)
+
+    def inspect(self, params: Params, snapshot: HostSnapshot) -> Seen:
+        """Find the process by pid and start time; a reused pid is another process."""
+        process = next((p for p in snapshot.processes if p.pid == params.pid), None)
+        if process is None:
+            raise RefusedError(f"Process {params.pid} is not running on {snapshot.host} (any more).")
+        if process.start_ticks != params.start_ticks:
+            raise RefusedError(
+                f"Pid {params.pid} on {snapshot.host} is now another process ({process.comm}): the one meant is gone."
+            )
+        if process.oom_score_adj is None:
+            raise RefusedError(f"The oom_score_adj of process {params.pid} could not be read.")
+        return Seen(process=process, snapshot=snapshot)
+
+    def preflight(self, params: Params, seen: Seen, policy: Policy) -> list[Check]:
+        """The guard rails of a live score."""
+        process, snapshot = seen.process, seen.snapshot
+        checks = [
+            Check(ok=LOWEST <= params.value <= HIGHEST, text=f"value {params.value} is within −1000 … 1000"),
+            Check(ok=process.pid > 1, text="is not PID 1"),
+            Check(ok=not process.kernel_thread, text="is not a kernel thread"),
+            Check(ok=process.pid not in snapshot.own_pids, text="is not oombot's own connection"),
+            Check(ok=True, text=f"is still the same process (start time {process.start_ticks})"),
+            Check(ok=snapshot.has_python, text="the host has python3, which makes the change"),
+        ]
+        if params.value <= GUARDED:
+            checks.append(_allowed(params.value, process.comm, policy))
+        if params.value == LOWEST and policy.adj_minus_1000:
+            checks.append(
+                Check(
+                    ok=None,
+                    text="−1000: never killed. If it is what leaks, everything else dies or the host panics",
+                )
+            )
+        if _alone(seen):
+            checks.append(
+                Check(
+                    ok=None,
+                    text="it is alone in its limited cgroup: when that limit is hit, a score does not help",
+                )
+            )
+        return checks
+
+    def title(self, params: Params, seen: Seen) -> str:
+        """Name the process and the value."""
+        return f"Set oom_score_adj of {seen.process.comm} ({params.pid}) to {params.value}"
+
+    def target(self, params: Params, seen: Seen) -> str:
+        """Name the process for good."""
+        return f"{seen.process.comm}, pid {params.pid}, started at tick {params.start_ticks}, in {seen.process.cgroup}"
+
+    def state(self, params: Params, seen: Seen) -> str:
+        """The value that /proc shows."""
+        return f"oom_score_adj of pid {params.pid}: {seen.process.oom_score_adj}"
+
+    def wanted(self, params: Params) -> str:
+        """The value that /proc must show."""
+        return f"oom_score_adj of pid {params.pid}: {params.value}"
+
+    def risk(self, params: Params, seen: Seen) -> str:
+        """Lowering shifts the next kill to somebody else: red. Raising: amber."""
+        return "red" if params.value < _adj(seen.process) else "amber"
+
+    def plan(self, params: Params, seen: Seen) -> list[Step]:
+        """One write, undone by writing the value that was seen."""
+        before = _adj(seen.process)
+        if before == params.value:
+            return []
+        return [
+            Step(
+                why=f"so that the kernel ranks {seen.process.comm} {_direction(before, params.value)} at the next kill",
+                do=_set(params, params.value),
+                undo=_set(params, before),
+                by_hand=f"sudo choom -p {params.pid} -n {params.value}",
+                undo_by_hand=f"sudo choom -p {params.pid} -n {before}",
+            )
+        ]
+
+    def effect(self, params: Params, seen: Seen) -> list[str]:
+        """Who the kernel would take next, before and after, by its own badness formula."""
+        adjs = {params.pid: params.value}
+        capped = badness.capped_cgroup(seen.snapshot, seen.process)
+        said = [_next("On the whole host", seen.snapshot, None, adjs)]
+        if capped is not None:
+            said.insert(0, _next(f"When {capped.path} hits its limit", seen.snapshot, capped.path, adjs))
+        return said
+
+    def verify(self, params: Params, before: Seen, after: Seen) -> list[str]:
+        """The state itself is the proof; only the process must not have been replaced."""
+        if after.process.start_ticks != before.process.start_ticks:
+            return [f"pid {params.pid} is now another process"]
+        return []
+
+
+def _adj(process: Process) -> int:
+    return process.oom_score_adj or 0
+
+
+def _direction(before: int, after: int) -> str:
+    return "before others" if after > before else "after others"
+
+
+def _set(params: Params, value: int) -> Command:
+    argv = ("set-adj", "--pid", str(params.pid), "--start", str(params.start_ticks), "--value", str(value))
+    return Command(argv=argv, sudo=True)
+
+
+def _allowed(value: int, comm: str, policy: Policy) -> Check:
+    if value == LOWEST and not policy.adj_minus_1000:
+        return Check(ok=False, text="−1000 is not allowed here (policy.adj_minus_1000)")
+    ok = comm in policy.adj_below_minus_900
+    return Check(ok=ok, text=f"values ≤ −900 are allowed for {comm} (policy.adj_below_minus_900)")
+
+
+def _alone(seen: Seen) -> bool:
+    capped = badness.capped_cgroup(seen.snapshot, seen.process)
+    return capped is not None and len(badness.ranking(seen.snapshot, cgroup=capped.path)) == 1
+
+
+def _next(where: str, snapshot: HostSnapshot, cgroup: str | None, adjs: Mapping[int, int]) -> str:
+    before = badness.next_victim(snapshot, cgroup=cgroup)
+    after = badness.next_victim(snapshot, cgroup=cgroup, adjs=adjs)
+    return f"{where}, next victim: {_named(before)} → {_named(after)}"
+
+
+def _named(ranked: badness.Ranked | None) -> str:
+    return "nobody" if ranked is None else f"{ranked.process.comm} ({ranked.process.pid})"
+
+
+REMEDIATION = OomScoreAdj()
