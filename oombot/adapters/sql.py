@@ -1,0 +1,302 @@
+"""SqlStore: the Store on SQLAlchemy Core; SQLite in one file by default, PostgreSQL by its URL."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import Any
+
+from sqlalchemy import Select, Table, and_, insert, or_, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from oombot.adapters.database import WRITE, make_engine, migrate, translated
+from oombot.adapters.tables import (
+    AUDITS,
+    DUE,
+    INCIDENTS,
+    MESSAGES,
+    POSITIONS,
+    REQUESTS,
+    SNAPSHOTS,
+    enriched,
+    from_row,
+    incident_from,
+    incident_row,
+    request_from,
+    request_row,
+    same_kill,
+    to_json,
+)
+from oombot.errors import OombotError
+from oombot.model import Audit, Draft, Incident, Json, Message, Position, Request
+
+BUSY = ("approved", "running")
+
+
+class SqlStore:
+    """Everything that must outlive a crash, in a database. Made by `SqlStore.open`."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        """Take an engine whose database is migrated."""
+        self._engine = engine
+        self._turn = asyncio.Lock()
+        self._closed = False
+
+    @classmethod
+    @asynccontextmanager
+    async def open(cls, url: str) -> "AsyncIterator[SqlStore]":
+        """Open the database, creating and migrating its tables; it is closed when the block ends.
+
+        A ConfigError says what is wrong with the database and what mends it.
+        """
+        engine = make_engine(url)
+        try:
+            await migrate(engine)
+            store = cls(engine)
+            yield store
+            store._closed = True
+        finally:
+            await engine.dispose()
+
+    @asynccontextmanager
+    async def _begin(self, *, write: bool = False) -> AsyncIterator[AsyncConnection]:
+        """One transaction, one at a time."""
+        async with self._turn:
+            if self._closed:
+                raise OombotError("The store is closed; nothing was read or written.")
+            with translated():
+                async with self._engine.connect() as connection:
+                    await connection.execution_options(**{WRITE: write})
+                    async with connection.begin():
+                        yield connection
+
+    async def _one(self, query: Select[Any]) -> Any:
+        async with self._begin() as connection:
+            return (await connection.execute(query)).mappings().first()
+
+    async def _all(self, query: Select[Any]) -> Sequence[Any]:
+        async with self._begin() as connection:
+            rows: Sequence[Any] = (await connection.execute(query)).mappings().all()
+        return rows
+
+    # -- hosts
+    async def position(self, host: str) -> Position | None:
+        """How far the host's log has been read; None for a host never seen."""
+        row = await self._one(select(POSITIONS).where(POSITIONS.c.host == host))
+        return None if row is None else from_row(Position, row)
+
+    async def save_position(self, position: Position) -> None:
+        """Replace the host's position."""
+        async with self._begin(write=True) as connection:
+            await _replace(connection, POSITIONS, to_json(position))
+
+    async def save_snapshot(self, host: str, taken_s: float, raw: bytes) -> None:
+        """Keep the last raw reading of a host."""
+        async with self._begin(write=True) as connection:
+            await _replace(connection, SNAPSHOTS, {"host": host, "taken_s": taken_s, "raw": raw})
+
+    async def snapshot(self, host: str) -> tuple[float, bytes] | None:
+        """Return the last raw reading: (taken_s, raw)."""
+        row = await self._one(select(SNAPSHOTS).where(SNAPSHOTS.c.host == host))
+        return None if row is None else (row["taken_s"], row["raw"])
+
+    # -- kills
+    async def record_kills(
+        self, position: Position, kills: Sequence[tuple[Incident, Draft | None]]
+    ) -> list[Incident]:
+        """Store kills, their messages and the position at once; return those that were new.
+
+        A print that knows more than the stored one adds to it, and to what is returned when both came together.
+        """
+        new: dict[str, Incident] = {}
+        async with self._begin(write=True) as connection:
+            for incident, draft in kills:
+                stored = await _stored_kill(connection, incident)
+                if stored is None:
+                    await connection.execute(insert(INCIDENTS).values(incident_row(incident)))
+                    await _put_messages(connection, [draft] if draft else [])
+                    new[incident.id] = incident
+                else:
+                    known = await _enrich(connection, stored, incident)
+                    new.update({known.id: known} if known.id in new else {})
+            await _replace(connection, POSITIONS, to_json(position))
+        return list(new.values())
+
+    async def incident(self, incident_id: str) -> Incident | None:
+        """One stored kill."""
+        row = await self._one(select(INCIDENTS).where(INCIDENTS.c.id == incident_id))
+        return None if row is None else incident_from(row)
+
+    async def incidents(
+        self, host: str | None = None, *, since_s: float = 0.0, limit: int = 1000
+    ) -> list[Incident]:
+        """Stored kills, newest first, by the wall time of the kill (when it was seen, where that is unknown)."""
+        query = select(INCIDENTS).where(INCIDENTS.c.at_s >= since_s)
+        if host is not None:
+            query = query.where(INCIDENTS.c.host == host)
+        rows = await self._all(query.order_by(INCIDENTS.c.at_s.desc(), INCIDENTS.c.seq.desc()).limit(limit))
+        return [incident_from(row) for row in rows]
+
+    # -- messages
+    async def put_messages(self, drafts: Sequence[Draft]) -> None:
+        """Queue messages, or replace the wanted view of those that exist (version + 1 when it differs)."""
+        async with self._begin(write=True) as connection:
+            await _put_messages(connection, drafts)
+
+    async def due_messages(self, now_s: float) -> list[Message]:
+        """Per channel the oldest due message, new posts before edits.
+
+        Held back: until not_before_s; half posted ones; replies whose parent does not stand in Slack yet.
+        """
+        parent = MESSAGES.alias("parent")
+        query = (
+            select(MESSAGES)
+            .outerjoin(parent, parent.c.key == MESSAGES.c.thread_key)
+            .where(DUE, MESSAGES.c.not_before_s <= now_s)
+            .where(or_(MESSAGES.c.posting_s.is_(None), MESSAGES.c.ts.is_not(None)))
+            .where(or_(MESSAGES.c.thread_key.is_(None), parent.c.ts.is_not(None)))
+            .order_by(MESSAGES.c.ts.is_not(None), MESSAGES.c.seq)
+        )
+        first: dict[str, Message] = {}
+        for row in await self._all(query):
+            first.setdefault(row["channel"], from_row(Message, row))
+        return list(first.values())
+
+    async def message(self, key: str) -> Message | None:
+        """One message by its key."""
+        row = await self._one(select(MESSAGES).where(MESSAGES.c.key == key))
+        return None if row is None else from_row(Message, row)
+
+    async def message_posting(self, key: str, at_s: float) -> None:
+        """Say that the first post is about to be tried (before it is)."""
+        await self._set_message(key, posting_s=at_s)
+
+    async def message_sent(self, key: str, version: int, channel_id: str, ts: str) -> None:
+        """Say that `version` stands in Slack; earlier failures are forgotten."""
+        place = {"channel_id": channel_id, "ts": ts}
+        await self._set_message(key, sent_version=version, attempts=0, not_before_s=0.0, error="", **place)
+
+    async def message_failed(self, key: str, error: str, *, not_before_s: float, clear_posting: bool) -> None:
+        """Say that the try failed; `clear_posting` when it is sure that nothing was posted."""
+        cleared = {"posting_s": None} if clear_posting else {}
+        attempts = MESSAGES.c.attempts + 1
+        await self._set_message(key, error=error, not_before_s=not_before_s, attempts=attempts, **cleared)
+
+    async def _set_message(self, key: str, **values: Any) -> None:
+        async with self._begin(write=True) as connection:
+            await connection.execute(update(MESSAGES).where(MESSAGES.c.key == key).values(**values))
+
+    async def half_posted(self) -> list[Message]:
+        """Messages whose post was begun and never confirmed."""
+        begun = and_(MESSAGES.c.posting_s.is_not(None), MESSAGES.c.ts.is_(None))
+        rows = await self._all(select(MESSAGES).where(begun).order_by(MESSAGES.c.seq))
+        return [from_row(Message, row) for row in rows]
+
+    # -- requests
+    async def add_request(self, request: Request, audit: Audit, drafts: Sequence[Draft] = ()) -> None:
+        """Store a new request with its audit line and its messages."""
+        async with self._begin(write=True) as connection:
+            await connection.execute(insert(REQUESTS).values(request_row(request)))
+            await _add_audit(connection, audit)
+            await _put_messages(connection, drafts)
+
+    async def request(self, request_id: str) -> Request | None:
+        """One request."""
+        row = await self._one(select(REQUESTS).where(REQUESTS.c.id == request_id))
+        return None if row is None else request_from(row)
+
+    async def requests(self, states: Sequence[str], host: str | None = None) -> list[Request]:
+        """Requests in any of these states, oldest first."""
+        query = select(REQUESTS).where(REQUESTS.c.state.in_(states))
+        if host is not None:
+            query = query.where(REQUESTS.c.host == host)
+        rows = await self._all(query.order_by(REQUESTS.c.created_s, REQUESTS.c.seq))
+        return [request_from(row) for row in rows]
+
+    async def transition(
+        self,
+        request_id: str,
+        *,
+        audit: Audit,
+        approver: str | None = None,
+        evidence: Json | None = None,
+        drafts: Sequence[Draft] = (),
+    ) -> bool:
+        """Move from audit.state_from to audit.state_to with one conditional UPDATE; false = somebody was faster.
+
+        An `approver` is stored with the time of the audit line as decided_s; `evidence` replaces what was there.
+        """
+        values: dict[str, Any] = {"state": audit.state_to}
+        if approver is not None:
+            values |= {"approver": approver, "decided_s": audit.at_s}
+        if evidence is not None:
+            values["evidence"] = dict(evidence)
+        here = and_(REQUESTS.c.id == request_id, REQUESTS.c.state == audit.state_from)
+        async with self._begin(write=True) as connection:
+            moved = (await connection.execute(update(REQUESTS).where(here).values(values))).rowcount == 1
+            if moved:
+                await _add_audit(connection, audit)
+                await _put_messages(connection, drafts)
+        return moved
+
+    async def undo_requests(self, request_id: str) -> list[Request]:
+        """Requests that undo this one, oldest first."""
+        query = select(REQUESTS).where(REQUESTS.c.undo_of == request_id)
+        rows = await self._all(query.order_by(REQUESTS.c.created_s, REQUESTS.c.seq))
+        return [request_from(row) for row in rows]
+
+    async def busy(self, host: str) -> Request | None:
+        """A request that is approved or running on this host right now."""
+        return next(iter(await self.requests(BUSY, host)), None)
+
+    async def add_audit(self, audit: Audit) -> None:
+        """Write an audit line that moves nothing (a refused press)."""
+        async with self._begin(write=True) as connection:
+            await _add_audit(connection, audit)
+
+    async def audit(self, request_id: str) -> list[Audit]:
+        """Return the audit trail of a request, oldest first."""
+        query = select(AUDITS).where(AUDITS.c.request_id == request_id).order_by(AUDITS.c.seq)
+        return [from_row(Audit, row) for row in await self._all(query)]
+
+
+# ------------------------------------------------------------------ inside a transaction
+async def _replace(connection: AsyncConnection, table: Table, row: dict[str, Any]) -> None:
+    """Update the host's row, or insert it: one writer at a time makes the pair safe."""
+    done = await connection.execute(update(table).where(table.c.host == row["host"]).values(row))
+    if not done.rowcount:
+        await connection.execute(insert(table).values(row))
+
+
+async def _put_messages(connection: AsyncConnection, drafts: Sequence[Draft]) -> None:
+    for draft in drafts:
+        query = select(MESSAGES.c.view, MESSAGES.c.version).where(MESSAGES.c.key == draft.key)
+        stored = (await connection.execute(query)).first()
+        view = to_json(draft)["view"]
+        if stored is None:
+            row = to_json(draft) | {"version": 1, "sent_version": 0, "attempts": 0, "not_before_s": 0.0}
+            await connection.execute(insert(MESSAGES).values(**row, error=""))
+        elif stored.view != view:
+            newer = {"view": view, "version": stored.version + 1}
+            await connection.execute(update(MESSAGES).where(MESSAGES.c.key == draft.key).values(newer))
+
+
+async def _add_audit(connection: AsyncConnection, audit: Audit) -> None:
+    await connection.execute(insert(AUDITS).values(to_json(audit)))
+
+
+async def _stored_kill(connection: AsyncConnection, incident: Incident) -> Incident | None:
+    """Find the stored print of this kill, if there is one."""
+    alike = and_(INCIDENTS.c.host == incident.host, INCIDENTS.c.pid == incident.kill.pid)
+    rows = await connection.execute(select(INCIDENTS).where(alike).order_by(INCIDENTS.c.seq))
+    candidates = (incident_from(row) for row in rows.mappings())
+    return next((stored for stored in candidates if same_kill(stored.kill, incident.kill)), None)
+
+
+async def _enrich(connection: AsyncConnection, stored: Incident, again: Incident) -> Incident:
+    """Add to the stored kill what only the other print knows; return it as it is now."""
+    known = replace(stored, kill=enriched(stored.kill, again.kill))
+    if known != stored:
+        here = INCIDENTS.c.id == stored.id
+        await connection.execute(update(INCIDENTS).where(here).values(incident_row(known)))
+    return known

@@ -1,0 +1,213 @@
+"""The tables of the store, how the nouns go in and out of them, and when two prints are one kill."""
+
+from dataclasses import fields, replace
+from typing import Any, TypeVar, cast
+
+from pydantic import TypeAdapter
+from sqlalchemy import (
+    JSON,
+    Boolean,
+    Column,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    RowMapping,
+    String,
+    Table,
+    Text,
+)
+
+from oombot.model import Audit, Draft, Incident, OomKill, Plan, Position, Request
+
+METADATA = MetaData()
+SAME_KILL_S = 2.0
+_EVIDENCE = ("constraint_line", "kill_line_truncated", "kill_line")  # weakest first
+_NOT_KNOWLEDGE = ("pid", "comm", "killer", "evidence", "report", "time_s", "time_approximate")
+
+T = TypeVar("T")
+_ADAPTERS: dict[type[Any], TypeAdapter[Any]] = {
+    kind: TypeAdapter(kind) for kind in (Audit, Draft, OomKill, Plan, Position)
+}
+
+POSITIONS = Table(
+    "positions",
+    METADATA,
+    Column("host", String, primary_key=True),
+    Column("detector", String, nullable=False),
+    Column("cursor", Text),
+    Column("baselined_s", Float),
+    Column("last_seen_s", Float),
+    Column("problem", Text, nullable=False),
+)
+SNAPSHOTS = Table(
+    "snapshots",
+    METADATA,
+    Column("host", String, primary_key=True),
+    Column("taken_s", Float, nullable=False),
+    Column("raw", LargeBinary, nullable=False),
+)
+INCIDENTS = Table(
+    "incidents",
+    METADATA,
+    Column("seq", Integer, primary_key=True),
+    Column("id", String, nullable=False, unique=True),
+    Column("host", String, nullable=False),
+    Column("pid", Integer, nullable=False),
+    Column("at_s", Float, nullable=False),  # wall time of the kill, or when it was seen
+    Column("seen_s", Float, nullable=False),
+    Column("channel", String, nullable=False),
+    Column("history", Boolean, nullable=False),
+    Column("kill", JSON, nullable=False),
+    Index("ix_incidents_host_pid", "host", "pid"),
+    Index("ix_incidents_at_s", "at_s"),
+)
+MESSAGES = Table(
+    "messages",
+    METADATA,
+    Column("seq", Integer, primary_key=True),
+    Column("key", String, nullable=False, unique=True),
+    Column("channel", String, nullable=False),
+    Column("view", JSON, nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("sent_version", Integer, nullable=False),
+    Column("thread_key", String),
+    Column("channel_id", String),
+    Column("ts", String),
+    Column("posting_s", Float),
+    Column("attempts", Integer, nullable=False),
+    Column("not_before_s", Float, nullable=False),
+    Column("error", Text, nullable=False),
+)
+DUE = MESSAGES.c.sent_version < MESSAGES.c.version
+Index("ix_messages_due", MESSAGES.c.seq, sqlite_where=DUE, postgresql_where=DUE)
+REQUESTS = Table(
+    "requests",
+    METADATA,
+    Column("seq", Integer, primary_key=True),
+    Column("id", String, nullable=False, unique=True),
+    Column("state", String, nullable=False),
+    Column("host", String, nullable=False),
+    Column("plan", JSON, nullable=False),
+    Column("requester", String, nullable=False),
+    Column("created_s", Float, nullable=False),
+    Column("expires_s", Float, nullable=False),
+    Column("incident_id", String, ForeignKey("incidents.id")),
+    Column("undo_of", String, ForeignKey("requests.id")),
+    Column("approver", String),
+    Column("decided_s", Float),
+    Column("evidence", JSON, nullable=False),
+    Column("channel", String, nullable=False),
+    Index("ix_requests_state_host", "state", "host"),
+    Index("ix_requests_undo_of", "undo_of"),
+)
+AUDITS = Table(
+    "audits",
+    METADATA,
+    Column("seq", Integer, primary_key=True),
+    # no foreign key: a press on a request that never existed is written down too
+    Column("request_id", String, nullable=False),
+    Column("at_s", Float, nullable=False),
+    Column("actor", String, nullable=False),
+    Column("event", String, nullable=False),
+    Column("state_from", String, nullable=False),
+    Column("state_to", String, nullable=False),
+    Column("data", JSON, nullable=False),
+    Index("ix_audits_request_id", "request_id"),
+)
+
+
+# ------------------------------------------------------------------ nouns in and out
+def to_json(noun: object) -> Any:
+    """Turn a noun, with all it holds, into plain JSON values."""
+    return _ADAPTERS[type(noun)].dump_python(noun, mode="json")
+
+
+def from_json(kind: type[T], value: Any) -> T:
+    """Read a noun back from plain JSON values."""
+    noun: T = _ADAPTERS[kind].validate_python(value)
+    return noun
+
+
+def from_row(kind: type[T], row: RowMapping, **parts: Any) -> T:
+    """Read a noun whose fields are columns; `parts` stand in for those that are not."""
+    names = {field.name for field in fields(cast("Any", kind))}
+    return kind(**{name: row[name] for name in names - set(parts)}, **parts)
+
+
+def incident_row(incident: Incident) -> dict[str, Any]:
+    """Lay an incident out in columns."""
+    kill = incident.kill
+    return {
+        "id": incident.id,
+        "host": incident.host,
+        "pid": kill.pid,
+        "at_s": incident.seen_s if kill.time_s is None else kill.time_s,
+        "seen_s": incident.seen_s,
+        "channel": incident.channel,
+        "history": incident.history,
+        "kill": to_json(kill),
+    }
+
+
+def incident_from(row: RowMapping) -> Incident:
+    """Read an incident back."""
+    return from_row(Incident, row, kill=from_json(OomKill, row["kill"]))
+
+
+def request_row(request: Request) -> dict[str, Any]:
+    """Lay a request out in columns."""
+    row = {field.name: getattr(request, field.name) for field in fields(request)}
+    return row | {
+        "host": request.plan.host,
+        "plan": to_json(request.plan),
+        "evidence": dict(request.evidence),
+    }
+
+
+def request_from(row: RowMapping) -> Request:
+    """Read a request back."""
+    return from_row(Request, row, plan=from_json(Plan, row["plan"]))
+
+
+# ------------------------------------------------------------------ one kill, printed twice
+def same_kill(one: OomKill, other: OomKill) -> bool:
+    """Whether two kills of one host are one: pid and boot agree and kernel time is within 2 s.
+
+    Wall time stands in where kernel time is missing on either; where both are missing, the same text decides.
+    """
+    if one.pid != other.pid or (one.boot_id and other.boot_id and one.boot_id != other.boot_id):
+        return False
+    if one.mono_s is not None and other.mono_s is not None:
+        return abs(one.mono_s - other.mono_s) <= SAME_KILL_S
+    if one.time_s is not None and other.time_s is not None:
+        return abs(one.time_s - other.time_s) <= SAME_KILL_S
+    return (one.comm, one.report) == (other.comm, other.report)
+
+
+def enriched(stored: OomKill, again: OomKill) -> OomKill:
+    """Return the stored kill with what only the other print knows; what is known stays as it is."""
+    gains: dict[str, Any] = {}
+    for field in fields(OomKill):
+        value = getattr(again, field.name)
+        if field.name not in _NOT_KNOWLEDGE and not _known(getattr(stored, field.name)) and _known(value):
+            gains[field.name] = value
+    if again.time_s is not None and (
+        stored.time_s is None or (stored.time_approximate and not again.time_approximate)
+    ):
+        gains |= {"time_s": again.time_s, "time_approximate": again.time_approximate}
+    if _strength(again) > _strength(stored):
+        gains["evidence"] = again.evidence
+    if gains and len(again.report) > len(stored.report):
+        gains["report"] = again.report
+    return replace(stored, **gains)
+
+
+def _known(value: object) -> bool:
+    return value is not None and value not in ("", ())
+
+
+def _strength(kill: OomKill) -> int:
+    return _EVIDENCE.index(kill.evidence) if kill.evidence in _EVIDENCE else -1
