@@ -1,12 +1,13 @@
 """Set oom_score_adj of one live process, until it exits."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from oombot import badness
 from oombot.config import Policy
-from oombot.errors import RefusedError
-from oombot.model import Check, Command, HostSnapshot, OomKill, Process, Step
+from oombot.errors import ConfigError, RefusedError
+from oombot.model import Check, Command, HostSnapshot, Json, OomKill, Process, Step
 
 LOWEST, HIGHEST = -1000, 1000  # OOM_SCORE_ADJ_MIN and _MAX of include/uapi/linux/oom.h
 GUARDED = -900  # from here on a process is nearly exempt: only with an allow-list
@@ -38,6 +39,21 @@ class OomScoreAdj:
     params: type[Params] = Params
     lasts: str = "until the process exits (children started from now on inherit it)"
     mitigation: bool = True
+
+    def parse(self, values: Json) -> Params:
+        """Take `process` (PID:START_TICKS) and `value` of the form."""
+        problems = []
+        chosen = re.fullmatch(
+            r"(?P<pid>[0-9]{1,10}):(?P<start>[0-9]{1,20})", str(values.get("process") or "")
+        )
+        if chosen is None:
+            problems.append("process: Choose a process.")
+        number = re.fullmatch(r"-?[0-9]{1,4}", str(values.get("value") or "").strip())
+        if number is None or not LOWEST <= int(number[0]) <= HIGHEST:
+            problems.append("value: A whole number from -1000 to 1000.")
+        if chosen is None or number is None or problems:
+            raise ConfigError(problems)
+        return Params(pid=int(chosen["pid"]), start_ticks=int(chosen["start"]), value=int(number[0]))
 
     def suggest(self, kill: OomKill, snapshot: HostSnapshot) -> Params | None:
         """Offer to let the culprit die first: the larger survivor, or the victim's program once restarted."""

@@ -7,7 +7,7 @@ planning from what was seen.
 from typing import Any, Protocol
 
 from oombot.config import Policy
-from oombot.model import Check, HostSnapshot, OomKill, Step
+from oombot.model import Check, HostSnapshot, Json, OomKill, Step
 
 
 class Remediation(Protocol):
@@ -31,6 +31,10 @@ class Remediation(Protocol):
     @property
     def mitigation(self) -> bool:
         """True when it moves the pain elsewhere instead of mending the cause; the card says so."""
+        ...
+
+    def parse(self, values: Json) -> Any:
+        """Parameters from a form's fields; ConfigError names each wrong field as `block id: sentence`."""
         ...
 
     def suggest(self, kill: OomKill, snapshot: HostSnapshot) -> Any | None:

@@ -1,0 +1,145 @@
+"""Answers to `/oom HOST [PID|NAME|UNIT] [since 2h]`, for Slack and for the command line alike."""
+
+import re
+from collections import OrderedDict
+from dataclasses import dataclass
+
+from oombot import badness, triage
+from oombot.config import duration_s
+from oombot.engine.context import Context
+from oombot.engine.readings import Readings
+from oombot.errors import RefusedError
+from oombot.model import HostSnapshot, Incident, Json, OomKill, Process
+
+REMEMBERED = 200
+CANDIDATES = 50
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """What a person asked, parsed: a host, perhaps a process or unit, perhaps how far back (seconds)."""
+
+    host: str
+    target: str = ""
+    since_s: float | None = None
+
+    @property
+    def text(self) -> str:
+        """The question as one would type it."""
+        since = "" if self.since_s is None else f"since {self.since_s:.0f}s"
+        return " ".join(part for part in (self.host, self.target, since) if part)
+
+
+def question(text: str) -> Question:
+    """Parse the words after `/oom`; RefusedError says what was not understood."""
+    words = [unlinked(word) for word in text.split()]
+    since = None
+    if len(words) >= 2 and words[-2] == "since":
+        since = duration_s(words[-1])
+        if since is None:
+            raise RefusedError(f"{words[-1]!r} is no length of time.", fix="since 45s, 30m, 2h or 7d")
+        words = words[:-2]
+    if not words or len(words) > 2:
+        raise RefusedError(
+            "That was not understood; nothing was asked.", fix="/oom HOST [PID|NAME|UNIT] [since 2h]"
+        )
+    return Question(host=words[0], target=words[1] if len(words) == 2 else "", since_s=since)
+
+
+class Answers:
+    """Judges a reading and draws the answer."""
+
+    def __init__(self, context: Context, readings: Readings) -> None:
+        """Remember the last questions, so that an answer can be shared."""
+        self._ctx, self._readings = context, readings
+        self._asked: OrderedDict[str, Question] = OrderedDict()
+
+    async def diagnose(
+        self, asked: Question, snapshot: HostSnapshot | None, *, problem: str = "", fix: str = ""
+    ) -> triage.Diagnosis:
+        """The judgement as data: what the reading's own log shows, and what was stored before."""
+        kills = self._readings.kills(snapshot) if snapshot is not None else []
+        since = self._ctx.clock() - asked.since_s if asked.since_s is not None else None
+        stored = await self._ctx.store.incidents(asked.host, since_s=since or 0.0, limit=200)
+        matches = triage.find(snapshot, asked.target) if snapshot is not None and asked.target else ()
+        return triage.diagnose(
+            host=asked.host,
+            snapshot=snapshot,
+            kills=_merged(kills, [incident.kill for incident in stored]),
+            since_s=since,
+            target=matches[0] if len(matches) == 1 else None,
+            matches=matches,
+            asked=asked.target,
+            now_s=self._ctx.clock(),
+            problem=problem,
+            fix=fix,
+        )
+
+    async def fresh(self, asked: Question, snapshot: HostSnapshot, *, shared_by: str | None = None) -> Json:
+        """The answer from a reading made just now."""
+        return await self._view(asked, await self.diagnose(asked, snapshot), shared_by=shared_by)
+
+    async def stale(self, asked: Question, problem: str, *, fix: str = "") -> Json:
+        """The answer when the host does not answer: what is stored, and how old it is."""
+        snapshot = await self._readings.last(asked.host)
+        return await self._view(asked, await self.diagnose(asked, snapshot, problem=problem, fix=fix))
+
+    def remembered(self, ask: str) -> Question | None:
+        """The question behind a Share button."""
+        return self._asked.get(ask)
+
+    def candidates(self, snapshot: HostSnapshot, asked: str, incident: Incident | None) -> list[Process]:
+        """Processes worth choosing in the form: those asked for, else the incident's cgroup first, then the largest."""
+        if asked:
+            wanted = [pid for match in triage.find(snapshot, asked) for pid in match.pids]
+            return [p for p in snapshot.processes if p.pid in wanted and not p.kernel_thread][:CANDIDATES]
+        scope = incident.kill.oom_memcg if incident is not None else None
+        inside = [r.process for r in badness.ranking(snapshot, cgroup=scope)] if scope else []
+        pids = {process.pid for process in inside}
+        others = [r.process for r in badness.ranking(snapshot) if r.process.pid not in pids]
+        return (inside + others)[:CANDIDATES]
+
+    async def _view(
+        self, asked: Question, diagnosis: triage.Diagnosis, *, shared_by: str | None = None
+    ) -> Json:
+        ask = self._ctx.new_id()
+        self._asked[ask] = asked
+        while len(self._asked) > REMEMBERED:
+            self._asked.popitem(last=False)
+        incident_id = await self._incident_id(asked.host, diagnosis)
+        return self._ctx.views.triage(
+            diagnosis, incident_id=incident_id, mode=self._ctx.settings.mode, ask=ask, shared_by=shared_by
+        )
+
+    async def _incident_id(self, host: str, diagnosis: triage.Diagnosis) -> str | None:
+        """The stored kill that the answer leads with, so that its report can be opened."""
+        if not diagnosis.kills:
+            return None
+        wanted = diagnosis.kills[0]
+        for incident in await self._ctx.store.incidents(host, limit=200):
+            if same_kill(incident.kill, wanted):
+                return incident.id
+        return None
+
+
+def same_kill(one: OomKill, other: OomKill) -> bool:
+    """Whether two records tell of one kill: same pid and boot, within 2 s of the kernel's clock (else of wall time)."""
+    if one.pid != other.pid or (one.boot_id and other.boot_id and one.boot_id != other.boot_id):
+        return False
+    if one.mono_s is not None and other.mono_s is not None:
+        return abs(one.mono_s - other.mono_s) <= 2.0
+    if one.time_s is not None and other.time_s is not None:
+        return abs(one.time_s - other.time_s) <= 2.0
+    return one.report == other.report
+
+
+def unlinked(word: str) -> str:
+    """A host name that Slack has turned into a link (`<http://host42|host42>`), as it was typed."""
+    match = re.fullmatch(r"<(?:https?://|tel:|mailto:)[^|>]*\|(?P<shown>[^>]*)>", word)
+    return match["shown"] if match else word
+
+
+def _merged(read: list[OomKill], stored: list[OomKill]) -> list[OomKill]:
+    """The log's kills and those that only the store still knows, newest first."""
+    lost = [kill for kill in stored if not any(same_kill(kill, other) for other in read)]
+    return sorted(read + lost, key=lambda kill: kill.time_s or 0.0, reverse=True)

@@ -1,0 +1,258 @@
+"""What people say to oombot, in Slack's terms: a command, a press, a submitted form. Each gets a visible answer."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from oombot.engine.answers import Answers, Question, question, unlinked
+from oombot.engine.cards import Cards
+from oombot.engine.context import Context
+from oombot.engine.drafts import incident_key
+from oombot.engine.people import People
+from oombot.engine.readings import Readings
+from oombot.engine.remedies import Remedies
+from oombot.errors import ConfigError, HostError, OombotError, RefusedError
+from oombot.model import Draft, HostSnapshot, Incident, Json, Person
+
+ANSWER_WITHIN_S = 8.0  # a person waits no longer for a host: what is stored is shown, and edited later
+LATE_ANSWER_S = 120.0
+FORM = "oom_score_adj"  # the remediation that the form of "More fixes…" fills in
+
+Say = Callable[[Json, bool], Awaitable[None]]  # an ephemeral view; true = in place of the one before
+
+
+class Modal(Protocol):
+    """A dialog of the person who pressed: opened at once, filled in later."""
+
+    async def open(self, view: Json) -> None:
+        """Open it; the trigger lives three seconds."""
+        ...
+
+    async def update(self, view: Json) -> None:
+        """Replace its content."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Visit:
+    """One person doing one thing: who, where, and how to answer them alone."""
+
+    person: Person
+    channel_id: str
+    say: Say
+    modal: Modal
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Desk:
+    """Takes everything that people do, and answers each of them."""
+
+    context: Context
+    readings: Readings
+    answers: Answers
+    remedies: Remedies
+    people: People
+    cards: Cards
+
+    async def command(self, visit: Visit, text: str) -> None:
+        """`/oom …`: help, a fix, or a question about a host."""
+        with_errors = self._guarded(visit)
+        words = text.split()
+        if not words or words[0] == "help":
+            await visit.say(
+                self.context.views.help(hosts=self._host_names(), mode=self.context.settings.mode), False
+            )
+        elif words[0] == "fix":
+            await with_errors(self._fix(visit, words[1:]))
+        else:
+            await with_errors(self._ask(visit, text))
+
+    async def press(self, visit: Visit, action_id: str, value: str) -> None:
+        """A button; what it means is looked up in the store, never taken from Slack."""
+        acts: Mapping[str, Callable[[], Awaitable[None]]] = {
+            "approve": lambda: self._approve(visit, value),
+            "deny": lambda: self._deny(visit, value),
+            "undo": lambda: self._undo(visit, value),
+            "propose": lambda: self._propose(visit, value),
+            "more_fixes": lambda: self._more_fixes(visit, value),
+            "kernel_report": lambda: self._kernel_report(visit, value),
+            "fields_help": lambda: visit.say(self.context.views.fields_help(), False),
+            "share": lambda: self._share(visit, value),
+        }
+        act = acts.get(action_id)
+        if act is None:
+            await visit.say(
+                self.context.views.notice("oombot does not know this button. Nothing was done."), False
+            )
+            return
+        await self._guarded(visit)(act())
+
+    async def submit(
+        self, person: Person, private: str, values: Json, say_in: Callable[[str, Json], Awaitable[None]]
+    ) -> Json:
+        """The fix form: {} when it was taken (the plan follows), else {block id: what is wrong}."""
+        try:
+            host, incident_id, channel_id = self._unpack(private)
+            params = self.context.remediations[FORM].parse(values)
+        except ConfigError as error:
+            return dict(problem.split(": ", 1) for problem in error.problems)
+
+        async def propose() -> None:
+            try:
+                request = await self.remedies.propose(host, FORM, params, person, incident_id=incident_id)
+                view = self.context.views.notice(
+                    f"Proposed: {request.plan.title}. The plan is in the channel."
+                )
+            except OombotError as error:
+                view = self.context.views.notice(str(error), fix=error.fix)
+            await say_in(channel_id, view)
+
+        self.context.spawn(propose())
+        return {}
+
+    # ------------------------------------------------------------ commands
+    async def _ask(self, visit: Visit, text: str) -> None:
+        await self.people.check(visit.person)
+        asked = question(text)
+        self.context.settings.host(asked.host)
+        reading = asyncio.ensure_future(self.readings.now(asked.host, timeout_s=LATE_ANSWER_S))
+        try:
+            snapshot = await asyncio.wait_for(asyncio.shield(reading), ANSWER_WITHIN_S)
+        except TimeoutError:
+            await visit.say(await self.answers.stale(asked, "not answering"), False)
+            self.context.spawn(self._answer_late(asked, reading, visit.say))
+            return
+        except HostError as error:
+            await visit.say(await self.answers.stale(asked, str(error), fix=error.fix), False)
+            return
+        await visit.say(await self.answers.fresh(asked, snapshot), False)
+
+    async def _answer_late(self, asked: Question, reading: "asyncio.Future[HostSnapshot]", say: Say) -> None:
+        try:
+            snapshot = await reading
+        except HostError as error:
+            await say(await self.answers.stale(asked, str(error), fix=error.fix), True)
+            return
+        await say(await self.answers.fresh(asked, snapshot), True)
+
+    async def _fix(self, visit: Visit, words: list[str]) -> None:
+        await self.people.check(visit.person)
+        if not words:
+            raise RefusedError("Which host? Nothing was done.", fix="/oom fix HOST [PID|NAME|UNIT]")
+        host = self.context.settings.host(unlinked(words[0])).name
+        await self._open_fix(visit, host, asked=" ".join(words[1:]), incident=None)
+
+    # ------------------------------------------------------------ presses
+    async def _approve(self, visit: Visit, request_id: str) -> None:
+        request = await self.remedies.approve(request_id, visit.person)
+        await visit.say(
+            self.context.views.notice(f"Approved: {request.plan.title}. The result comes into the thread."),
+            False,
+        )
+
+    async def _deny(self, visit: Visit, request_id: str) -> None:
+        request = await self.remedies.deny(request_id, visit.person)
+        await visit.say(self.context.views.notice(f"Denied: {request.plan.title}. Nothing was run."), False)
+
+    async def _undo(self, visit: Visit, request_id: str) -> None:
+        request = await self.remedies.undo(request_id, visit.person)
+        said = "is running" if request.state == "approved" else "waits for an approver, in the thread"
+        await visit.say(self.context.views.notice(f"{request.plan.title}: {said}."), False)
+
+    async def _propose(self, visit: Visit, incident_id: str) -> None:
+        incident = await self._incident(incident_id)
+        snapshot = await self.readings.now(incident.host)
+        found = self.cards.suggested(incident, snapshot)
+        if found is None:
+            raise RefusedError(
+                "The host has changed: there is nothing to suggest any more. Nothing was proposed."
+            )
+        request = await self.remedies.propose(
+            incident.host, found[0], found[1], visit.person, incident_id=incident.id
+        )
+        await visit.say(
+            self.context.views.notice(f"Proposed: {request.plan.title}. The plan is in the thread."), False
+        )
+
+    async def _more_fixes(self, visit: Visit, incident_id: str) -> None:
+        await self.people.check(visit.person)
+        incident = await self._incident(incident_id)
+        await self._open_fix(visit, incident.host, asked="", incident=incident)
+
+    async def _open_fix(self, visit: Visit, host: str, *, asked: str, incident: Incident | None) -> None:
+        """Open a loading dialog within the trigger's three seconds, then fill it in from a fresh reading."""
+        views = self.context.views
+        await visit.modal.open(views.loading_modal(host))
+        if self.context.settings.mode == "observe":
+            await visit.modal.update(
+                views.fix_refused_modal("oombot runs in observe mode: it proposes nothing.")
+            )
+            return
+        try:
+            snapshot = await self.readings.now(host)
+        except HostError as error:
+            await visit.modal.update(views.fix_refused_modal(f"{error} {error.fix}".strip()))
+            return
+        candidates = self.answers.candidates(snapshot, asked, incident)
+        if not candidates:
+            await visit.modal.update(views.fix_refused_modal(f"No process on {host} matches {asked!r}."))
+            return
+        private = "|".join((host, incident.id if incident else "", visit.channel_id))
+        await visit.modal.update(views.fix_modal(host, candidates, chosen=None, private=private))
+
+    async def _kernel_report(self, visit: Visit, incident_id: str) -> None:
+        incident = await self._incident(incident_id)
+        draft = Draft(
+            key=f"report:{incident.id}",
+            channel=incident.channel,
+            view=self.context.views.report(incident.kill, host=incident.host),
+            thread_key=incident_key(incident.id),
+        )
+        await self.context.store.put_messages([draft])
+        self.context.wake.set()
+        await visit.say(self.context.views.notice("The kernel's report is in the thread."), False)
+
+    async def _share(self, visit: Visit, ask: str) -> None:
+        """Ask again and post the answer for everybody in the channel."""
+        await self.people.check(visit.person)
+        asked = self.answers.remembered(ask)
+        if asked is None:
+            raise RefusedError("This answer is too old to share. Ask again with /oom.")
+        snapshot = await self.readings.now(asked.host)
+        view = await self.answers.fresh(asked, snapshot, shared_by=visit.person.user_id)
+        await self.context.store.put_messages(
+            [Draft(key=f"share:{self.context.new_id()}", channel=visit.channel_id, view=view)]
+        )
+        self.context.wake.set()
+
+    # ------------------------------------------------------------ parts
+    def _guarded(self, visit: Visit) -> Callable[[Awaitable[None]], Awaitable[None]]:
+        """Turn every error into a sentence for the person: no press and no command is silent."""
+
+        async def run(act: Awaitable[None]) -> None:
+            try:
+                await act
+            except OombotError as error:
+                await visit.say(self.context.views.notice(str(error), fix=error.fix), False)
+            except Exception as error:
+                self.context.log(person=visit.person.user_id).exception("desk_failed")
+                await visit.say(
+                    self.context.views.notice(f"oombot failed ({type(error).__name__}); its log says more."),
+                    False,
+                )
+
+        return run
+
+    async def _incident(self, incident_id: str) -> Incident:
+        incident = await self.context.store.incident(incident_id)
+        if incident is None:
+            raise RefusedError("oombot knows no such kill. Nothing was done.")
+        return incident
+
+    def _unpack(self, private: str) -> tuple[str, str | None, str]:
+        host, incident_id, channel_id = (*private.split("|"), "", "")[:3]
+        return self.context.settings.host(host).name, incident_id or None, channel_id
+
+    def _host_names(self) -> tuple[str, ...]:
+        return tuple(host.name for host in self.context.settings.hosts)

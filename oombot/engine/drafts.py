@@ -1,0 +1,57 @@
+"""The messages of a request and its audit lines: one place, so that every part says the same thing."""
+
+from typing import Any
+
+from oombot import policy
+from oombot.engine.context import Context
+from oombot.model import Audit, Draft, Request
+
+
+def incident_key(incident_id: str) -> str:
+    """The message key of a kill's card."""
+    return f"incident:{incident_id}"
+
+
+def thread_of(request: Request) -> str | None:
+    """The thread that a plan card lives in: its incident's, else none."""
+    return None if request.incident_id is None else incident_key(request.incident_id)
+
+
+def plan_draft(context: Context, request: Request, *, stale_of: str | None = None) -> Draft:
+    """The plan card of a pending request, with its buttons."""
+    view = context.views.plan(
+        request,
+        mode=context.settings.mode,
+        approvers=policy.approvers_text(context.settings.policy),
+        now_s=context.clock(),
+        stale_of=stale_of,
+    )
+    return Draft(key=f"plan:{request.id}", channel=request.channel, view=view, thread_key=thread_of(request))
+
+
+def decided_draft(context: Context, request: Request, *, note: str = "") -> Draft:
+    """The plan card without buttons, saying where the request is now."""
+    view = context.views.decided(request, note=note, now_s=context.clock())
+    return Draft(key=f"plan:{request.id}", channel=request.channel, view=view, thread_key=thread_of(request))
+
+
+def outcome_draft(context: Context, request: Request, *, undo: bool, undone: bool = False) -> Draft:
+    """The evidence of a run, in the thread, with or without an Undo button."""
+    view = context.views.outcome(request, undo=undo, undone=undone, now_s=context.clock())
+    thread = thread_of(request) or f"plan:{request.id}"
+    return Draft(key=f"outcome:{request.id}", channel=request.channel, view=view, thread_key=thread)
+
+
+def audit_line(
+    context: Context, request: Request, *, actor: str, event: str, state_from: str, state_to: str, **data: Any
+) -> Audit:
+    """One line of the audit trail, bound to the plan by its digest."""
+    return Audit(
+        at_s=context.clock(),
+        request_id=request.id,
+        actor=actor,
+        event=event,
+        state_from=state_from,
+        state_to=state_to,
+        data={"digest": request.plan.digest, "host": request.plan.host, **data},
+    )

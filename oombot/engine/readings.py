@@ -1,0 +1,50 @@
+"""Reading a host: one round trip, parsed; the last answer is kept for when the host stops answering."""
+
+from oombot import facts
+from oombot.engine.context import Context
+from oombot.errors import CommandFailedError
+from oombot.model import Entry, HostSnapshot, OomKill
+from oombot.oom_report import OomReportParser
+
+
+class Readings:
+    """Asks hosts and remembers what they said."""
+
+    def __init__(self, context: Context) -> None:
+        """Keep nothing but the context: what is remembered is in the store."""
+        self._ctx = context
+
+    async def now(self, host: str, *, timeout_s: float | None = None) -> HostSnapshot:
+        """Read the host; HostError when it can not be asked. The answer is stored as its last reading."""
+        settings = self._ctx.settings
+        command = facts.READ(settings.since_s)
+        result = await self._ctx.hosts.run(host, command, timeout_s=timeout_s or settings.read_timeout_s)
+        taken_s = self._ctx.clock()
+        snapshot = facts.parse(result.stdout, host=host, taken_s=taken_s)
+        if not snapshot.processes and not snapshot.memory_kb:
+            said = result.stderr.decode(errors="replace").strip()[:200]
+            raise CommandFailedError(
+                f"{host} answered, but not with a reading (exit {result.exit_status}: {said or 'no output'})",
+                fix="the account needs /bin/sh and awk, and no program that takes over the login",
+            )
+        await self._ctx.store.save_snapshot(host, taken_s, result.stdout)
+        return snapshot
+
+    async def last(self, host: str) -> HostSnapshot | None:
+        """The last stored reading, however old; None when there never was one."""
+        stored = await self._ctx.store.snapshot(host)
+        return None if stored is None else facts.parse(stored[1], host=host, taken_s=stored[0])
+
+    def kills(self, snapshot: HostSnapshot) -> list[OomKill]:
+        """The kills that the reading's kernel log shows, oldest first."""
+        log = snapshot.kernel_log
+        detector = self._ctx.detectors.get(log.source or "")
+        if detector is None:
+            return []
+        reader, parser = detector.reader(None), OomReportParser()
+        found: list[OomKill] = []
+        for line in log.lines:
+            for item in reader.feed(line):
+                if isinstance(item, Entry):
+                    found += parser.feed(item)
+        return found + parser.close()

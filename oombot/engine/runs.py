@@ -1,0 +1,250 @@
+"""What an approval sets going: check again, run once, read back, show the evidence; and how a crash is mended."""
+
+import asyncio
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from oombot import helper_call
+from oombot.engine import plans
+from oombot.engine.context import Context
+from oombot.engine.drafts import audit_line, decided_draft, outcome_draft, plan_draft
+from oombot.engine.outbox import Outbox
+from oombot.engine.readings import Readings
+from oombot.errors import CommandFailedError, HostError, OombotError, PlanStaleError, RefusedError
+from oombot.lifecycle import UNFINISHED
+from oombot.model import Draft, HostSnapshot, Plan, Request
+
+RUN_TIMEOUT_S = 120.0
+BUTTONS_GONE_WITHIN_S = 3.0
+SETTLE_S = 0.2
+
+
+class Runs:
+    """Takes an approved request to its end. Every move is stored before the next thing happens."""
+
+    def __init__(self, context: Context, readings: Readings, outbox: Outbox) -> None:
+        """Take the shared parts."""
+        self._ctx, self._readings, self._outbox = context, readings, outbox
+        self._locks: dict[str, asyncio.Lock] = {}
+
+    async def run(self, request: Request) -> None:
+        """Run an approved request; whatever goes wrong is said on its card."""
+        async with self._locks.setdefault(request.plan.host, asyncio.Lock()):
+            try:
+                await self._run(request)
+            except OombotError as error:
+                await self._fail(request, str(error))
+
+    async def recover(self) -> None:
+        """After a restart: finish what was approved, find out what was running, verify what was applied."""
+        for request in await self._ctx.store.requests(UNFINISHED):
+            self._ctx.spawn(self._recover(request))
+
+    async def _recover(self, request: Request) -> None:
+        async with self._locks.setdefault(request.plan.host, asyncio.Lock()):
+            try:
+                if request.state == "approved":
+                    await self._run(request)
+                elif request.state == "running":
+                    await self._reattach(request)
+                else:
+                    await self._verify(request, None)
+            except OombotError as error:
+                await self._fail(request, str(error))
+
+    async def _run(self, request: Request) -> None:
+        late = self._ctx.clock() - (request.decided_s or 0.0) > self._ctx.settings.policy.run_within_s
+        if late:
+            await self._move(request, "expired", note="the approval was too old to run; nothing was run")
+            return
+        await self._outbox.settled(f"plan:{request.id}", within_s=BUTTONS_GONE_WITHIN_S)
+        try:
+            before = await self._readings.now(request.plan.host)
+            fresh = await self._replan(request, before)
+        except (HostError, RefusedError) as error:
+            await self._move(request, "stale", note=f"not run: {error}")
+            return
+        if fresh.digest != request.plan.digest:
+            await self._stale(request, fresh)
+            return
+        evidence = {"before": _state(self._ctx, fresh, before), "login": before.login_uid}
+        if not await self._move(request, "running", evidence=evidence):
+            return
+        running = replace(request, state="running", evidence=evidence)
+        try:
+            result = await self._ask_helper(request, {"op": "run", "steps": plans.wire(request.plan.steps)})
+        except HostError as error:
+            await self._lost(running, error)
+            return
+        await self._applied(running, result, before)
+
+    async def _replan(self, request: Request, snapshot: HostSnapshot) -> Plan:
+        """The same plan from a fresh reading, to compare digests."""
+        plan = request.plan
+        remediation = self._ctx.remediations[plan.remediation]
+        if request.undo_of is not None:
+            original = await self._ctx.store.request(request.undo_of)
+            if original is None:
+                raise PlanStaleError
+            return plans.undo(remediation, original.plan, snapshot)
+        params = remediation.params(**plan.params)
+        return plans.make(remediation, params, snapshot, self._ctx.settings.policy)
+
+    async def _stale(self, request: Request, fresh: Plan) -> None:
+        """The host changed since the plan was shown: show the new plan, which needs an approval of its own."""
+        await self._move(request, "stale", note="not run: the host has changed since. The new plan follows.")
+        now = self._ctx.clock()
+        again = replace(
+            request,
+            id=self._ctx.new_id(),
+            state="pending",
+            plan=fresh,
+            created_s=now,
+            expires_s=now + self._ctx.settings.policy.approve_within_s,
+            approver=None,
+            decided_s=None,
+            evidence={},
+        )
+        draft = plan_draft(self._ctx, again, stale_of=request.id)
+        audit = audit_line(
+            self._ctx, again, actor="oombot", event="replanned", state_from="", state_to="pending"
+        )
+        await self._ctx.store.add_request(again, audit, [draft])
+        self._ctx.wake.set()
+
+    async def _ask_helper(self, request: Request, body: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Speak with the helper on the host: one JSON request, one JSON answer."""
+        command = helper_call.helper_command(self._ctx.helper_source, {"id": request.id, **body})
+        result = await self._ctx.hosts.run(request.plan.host, command, timeout_s=RUN_TIMEOUT_S)
+        try:
+            answer = json.loads(result.stdout)
+        except ValueError:
+            said = result.stderr.decode(errors="replace").strip()[:300]
+            raise CommandFailedError(
+                f"The helper on {request.plan.host} gave no answer (exit {result.exit_status}: {said or 'no output'})."
+            ) from None
+        return answer if isinstance(answer, dict) else {"status": "unreadable"}
+
+    async def _lost(self, request: Request, error: HostError) -> None:
+        """The link went in the middle: ask the host itself what became of the run."""
+        self._ctx.log(request=request.id, host=request.plan.host).warning("run_link_lost", error=str(error))
+        await asyncio.sleep(SETTLE_S)
+        await self._reattach(request)
+
+    async def _reattach(self, request: Request) -> None:
+        """The run's own record on the host decides; what can not be read is unverified, and never run again."""
+        try:
+            result = await self._ask_helper(request, {"op": "result"})
+        except HostError as error:
+            note = f"the host does not say whether it ran: {error}"
+            await self._finish(request, "unverified", {"problems": [note]})
+            return
+        await self._applied(request, result, None)
+
+    async def _applied(
+        self, request: Request, result: Mapping[str, Any], before: HostSnapshot | None
+    ) -> None:
+        evidence = {**request.evidence, "result": dict(result)}
+        status = result.get("status")
+        if status == "done":
+            if await self._move(request, "applied", evidence=evidence, quiet=True):
+                await self._verify(replace(request, state="applied", evidence=evidence), before)
+        elif status == "failed":
+            await self._finish(request, "failed", {**evidence, "problems": [_failure(result)]})
+        elif status in ("absent", "cancelled", "frozen", "refused"):
+            said = result.get("error") or status
+            await self._finish(
+                request, "failed", {**evidence, "problems": [f"nothing was run on the host: {said}"]}
+            )
+        else:
+            await self._finish(
+                request,
+                "unverified",
+                {**evidence, "problems": [f"the host's record of the run says: {status}"]},
+            )
+
+    async def _verify(self, request: Request, before: HostSnapshot | None) -> None:
+        await asyncio.sleep(SETTLE_S)
+        plan = request.plan
+        remediation = self._ctx.remediations[plan.remediation]
+        try:
+            after = await self._readings.now(plan.host)
+            problems = plans.problems_after(remediation, plan, before or after, after)
+            reads = plans.state(remediation, plan, after)
+        except (HostError, RefusedError) as error:
+            note = f"could not read back: {error}"
+            await self._finish(request, "unverified", {**request.evidence, "problems": [note]})
+            return
+        evidence = {**request.evidence, "reads": reads, "problems": problems}
+        await self._finish(request, "contradicted" if problems else "verified", evidence)
+
+    async def _finish(self, request: Request, state: str, evidence: Mapping[str, Any]) -> None:
+        done = replace(request, state=state, evidence=dict(evidence))
+        undo = state in ("verified", "unverified", "contradicted") and request.undo_of is None
+        drafts = [outcome_draft(self._ctx, done, undo=undo), decided_draft(self._ctx, done)]
+        if request.undo_of is not None and state == "verified":
+            drafts += await self._undone(request.undo_of)
+        await self._move(done, state, evidence=evidence, drafts=drafts, state_from=request.state)
+
+    async def _undone(self, request_id: str) -> Sequence[Draft]:
+        """The outcome of the undone change loses its button and says so."""
+        original = await self._ctx.store.request(request_id)
+        if original is None:
+            return ()
+        return (outcome_draft(self._ctx, original, undo=False, undone=True),)
+
+    async def _fail(self, request: Request, note: str) -> None:
+        """An error nobody expected here: said on the card, in whatever state the request is."""
+        current = await self._ctx.store.request(request.id)
+        if current is None or current.state not in UNFINISHED:
+            return
+        state = "failed" if current.state == "approved" else "unverified"
+        await self._finish(current, state, {**current.evidence, "problems": [note]})
+
+    async def _move(
+        self,
+        request: Request,
+        state: str,
+        *,
+        note: str = "",
+        evidence: Mapping[str, Any] | None = None,
+        drafts: Sequence[Draft] | None = None,
+        state_from: str | None = None,
+        quiet: bool = False,
+    ) -> bool:
+        moved_to = replace(request, state=state, evidence=dict(evidence or request.evidence))
+        if drafts is None:
+            drafts = [] if quiet else [decided_draft(self._ctx, moved_to, note=note)]
+        audit = audit_line(
+            self._ctx,
+            request,
+            actor="oombot",
+            event=state,
+            state_from=state_from or request.state,
+            state_to=state,
+            note=note,
+            **dict(evidence or {}),
+        )
+        moved = await self._ctx.store.transition(
+            request.id,
+            audit=audit,
+            evidence=dict(evidence) if evidence is not None else None,
+            drafts=drafts,
+        )
+        self._ctx.wake.set()
+        self._ctx.log(request=request.id, host=request.plan.host).info("request_moved", to=state, moved=moved)
+        return moved
+
+
+def _state(context: Context, plan: Plan, snapshot: HostSnapshot) -> str:
+    return plans.state(context.remediations[plan.remediation], plan, snapshot)
+
+
+def _failure(result: Mapping[str, Any]) -> str:
+    """The step that failed, in its own words."""
+    for step in result.get("steps", ()):
+        if step.get("exit"):
+            return f"{' '.join(step.get('argv', []))}: {step.get('stderr') or 'failed'}"
+    return str(result.get("error") or "a step failed")
