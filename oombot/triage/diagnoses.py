@@ -1,0 +1,179 @@
+"""The answer to `/oom HOST [PID|NAME|UNIT] [since]`: the verdict, and the numbers of the host behind it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from oombot.model import HostSnapshot, OomKill, Unit
+from oombot.triage.amounts import age
+from oombot.triage.evidence import boot_s
+from oombot.triage.limits import limit_of
+from oombot.triage.machine import Consumer, Memory, consumers, memory, pressure
+from oombot.triage.matches import Match
+from oombot.triage.prospects import back
+from oombot.triage.scores import ScoreLine, scores, scores_note
+from oombot.triage.services import how_it_ended
+from oombot.triage.targets import Target, concerns, describe
+from oombot.triage.verdicts import Answer, Finding, Question, brief, killed, no_kill, not_answering
+
+_LISTED = 5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KillLine:
+    """One kill in a list: when (None = the log does not say), who, and why."""
+
+    time_s: float | None
+    time_approximate: bool
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Diagnosis:
+    """What was found: the answer, its sentence, and the numbers behind it.
+
+    `stale` is set when the host does not answer: what follows is then what was stored. Fields of a host that
+    was never read are None or empty. `fix` is what would turn unknown into an answer.
+    """
+
+    host: str
+    asked: str
+    answer: Answer
+    verdict: str
+    reason: str
+    fix: str
+    now: str | None
+    stale: str
+    span: str
+    kills: tuple[KillLine, ...]
+    kill_count: int
+    failed_units: tuple[str, ...]
+    memory: Memory | None
+    consumers: tuple[Consumer, ...]
+    scores: tuple[ScoreLine, ...]
+    scores_note: str
+    target: Target | None
+    problems: tuple[str, ...]
+    taken_s: float | None
+    replayed: bool
+
+
+def diagnose(
+    *,
+    host: str,
+    snapshot: HostSnapshot | None,
+    kills: Sequence[OomKill],
+    since_s: float | None = None,
+    target: Match | None = None,
+    asked: str = "",
+    stale_s: float | None = None,
+) -> Diagnosis:
+    """Answer from what is known. `kills` are all known kills of the host, in any order.
+
+    `stale_s` is set when the host does not answer now: so many seconds ago it was last seen, and `snapshot` is
+    what was stored then. `since_s` is a point in time; None asks for the time since boot.
+    """
+    question = _question(
+        host=host, snapshot=snapshot, kills=kills, since_s=since_s, target=target, asked=asked
+    )
+    if snapshot is None or stale_s is not None:
+        finding = not_answering(question, stale_s)
+    elif question.concerned:
+        finding = killed(question, snapshot)
+    else:
+        finding = no_kill(question, snapshot)
+    return _diagnosis(question, finding, snapshot, stale_s)
+
+
+def _question(
+    *,
+    host: str,
+    snapshot: HostSnapshot | None,
+    kills: Sequence[OomKill],
+    since_s: float | None,
+    target: Match | None,
+    asked: str,
+) -> Question:
+    """Sort the known kills by what was asked."""
+    start_s = since_s if since_s is not None or snapshot is None else boot_s(snapshot)
+    inside = [kill for kill in kills if start_s is None or kill.time_s is None or kill.time_s >= start_s - 2]
+    inside.sort(key=lambda kill: kill.time_s or 0.0, reverse=True)
+    return Question(
+        host=host,
+        asked=asked,
+        span=_span(snapshot, since_s),
+        since_s=since_s,
+        known=kills,
+        inside=inside,
+        concerned=[kill for kill in inside if concerns(kill, target, asked)],
+        target=None if target is None or snapshot is None else describe(target, snapshot),
+    )
+
+
+def _diagnosis(
+    question: Question, finding: Finding, snapshot: HostSnapshot | None, stale_s: float | None
+) -> Diagnosis:
+    """Put the finding together with the host's numbers."""
+    listed = question.concerned or question.inside
+    silent = snapshot is None or stale_s is not None
+    return Diagnosis(
+        host=question.host,
+        asked=question.asked,
+        answer=finding.answer,
+        verdict=finding.verdict,
+        reason=finding.reason,
+        fix=finding.fix,
+        now=None if snapshot is None else _now(snapshot, question),
+        stale=_stale(snapshot, stale_s) if silent else "",
+        span=question.span,
+        kills=tuple(_line(kill) for kill in listed[:_LISTED]),
+        kill_count=len(listed),
+        failed_units=() if snapshot is None else _failed_units(snapshot.units),
+        memory=None if snapshot is None else memory(snapshot),
+        consumers=() if snapshot is None else consumers(snapshot),
+        scores=() if snapshot is None else scores(snapshot),
+        scores_note="" if snapshot is None else scores_note(snapshot),
+        target=question.target,
+        problems=() if snapshot is None else snapshot.problems,
+        taken_s=None if snapshot is None else snapshot.taken_s,
+        replayed=snapshot is not None and snapshot.replayed,
+    )
+
+
+def _now(snapshot: HostSnapshot, question: Question) -> str:
+    """Say what the host looks like: the victim's or target's unit, free memory, pressure."""
+    parts = []
+    if question.target is not None and question.target.now:
+        parts.append(question.target.now)
+    elif question.concerned:
+        last = question.concerned[0]
+        parts.append(back(last, limit_of(last), snapshot))
+    uptime = "" if snapshot.uptime_s is None else f", up {age(snapshot.uptime_s)}"
+    parts.append(f"Host: {pressure(snapshot)}{uptime}")
+    return ". ".join(parts) + "."
+
+
+def _span(snapshot: HostSnapshot | None, since_s: float | None) -> str:
+    """Name the span of time that was asked about."""
+    if snapshot is None:
+        return "on record"
+    if since_s is None:
+        return "since boot" if snapshot.uptime_s is None else f"since boot ({age(snapshot.uptime_s)} ago)"
+    now_s = snapshot.taken_s if snapshot.now_s is None else snapshot.now_s
+    return f"in the last {age(now_s - since_s)}"
+
+
+def _stale(snapshot: HostSnapshot | None, stale_s: float | None) -> str:
+    """Say that the host is silent and how old what follows is."""
+    seen = "never seen yet" if stale_s is None else f"last seen {age(stale_s)} ago"
+    return f"not answering, {seen}" + ("" if snapshot is None else ": what is stored follows")
+
+
+def _failed_units(units: Sequence[Unit]) -> tuple[str, ...]:
+    """List failed services with how each ended."""
+    failed = [unit for unit in units if unit.active_state == "failed"]
+    return tuple(f"{unit.name}: {how_it_ended(unit)}" for unit in failed[:_LISTED])
+
+
+def _line(kill: OomKill) -> KillLine:
+    """Put one kill into a list."""
+    return KillLine(time_s=kill.time_s, time_approximate=kill.time_approximate, text=brief(kill))

@@ -1,0 +1,187 @@
+"""What comes after a kill: is it back, will it recur, and which remedies can work at all."""
+
+from collections.abc import Sequence
+
+from oombot.model import Cgroup, HostSnapshot, OomKill
+from oombot.triage.amounts import age, ordinal, size
+from oombot.triage.limits import Limit, culprit, held_kb
+from oombot.triage.machine import pressure
+from oombot.triage.services import find_unit, is_up, unit_now
+from oombot.triage.workloads import workload
+
+WEEK_S = 7 * 86400
+
+
+def is_later(snapshot: HostSnapshot, kill: OomKill) -> bool:
+    """Whether the snapshot was taken after the kill, so that it can say what came of it."""
+    now_s = snapshot.taken_s if snapshot.now_s is None else snapshot.now_s
+    slack_s = 60.0 if kill.time_approximate else 2.0
+    return kill.time_s is None or now_s >= kill.time_s - slack_s
+
+
+def back(kill: OomKill, limit: Limit, snapshot: HostSnapshot) -> str:
+    """Say whether what died is back: by its unit, or by a process of the same name."""
+    now_s = snapshot.taken_s if snapshot.now_s is None else snapshot.now_s
+    unit = find_unit(snapshot, limit.victim.unit)
+    if unit is not None:
+        return unit_now(unit, since_s=kill.time_s, now_s=now_s)
+    if kill.boot_id and snapshot.boot_id and kill.boot_id != snapshot.boot_id:
+        return f"the host has rebooted since (up for {age(snapshot.uptime_s)})"
+    same = [p for p in snapshot.processes if p.comm == kill.comm and p.pid != kill.pid]
+    runs = f"a process named {kill.comm} runs now (pid {same[0].pid})" if same else f"no {kill.comm} runs now"
+    if limit.victim.unit is not None:
+        return f"{limit.victim.unit} is not loaded on the host any more; {runs}"
+    if limit.victim.container or limit.victim.pod:
+        return f"{limit.victim.label}: its runtime decides about a restart; {runs}"
+    if kill.task_memcg is None:
+        return f"the log does not say which unit it was in; {runs}"
+    return f"it belonged to no unit that would restart it; {runs}"
+
+
+def now_line(kill: OomKill, limit: Limit, snapshot: HostSnapshot) -> str:
+    """Say what the host looks like after the kill, in one line."""
+    return f"{back(kill, limit, snapshot)}. Host: {pressure(snapshot)}."
+
+
+def related(kill: OomKill, earlier: Sequence[OomKill]) -> list[OomKill]:
+    """Pick earlier kills of the same name or of the same unit, pod or container, of the last 7 days."""
+    mine = workload(kill.task_memcg)
+    found = []
+    for other in earlier:
+        theirs = workload(other.task_memcg)
+        same_place = mine.kind in ("unit", "container", "pod") and (mine.kind, mine.name) == (
+            theirs.kind,
+            theirs.name,
+        )
+        if (other.comm == kill.comm or same_place) and _within_week(kill, other):
+            found.append(other)
+    return found
+
+
+def recurrence(kill: OomKill, earlier: Sequence[OomKill]) -> str:
+    """Count this kill among those of its kind in 7 days."""
+    before = related(kill, earlier)
+    if not before:
+        return f"first kill of {kill.comm} seen in 7 days"
+    count = f"{ordinal(len(before) + 1)} kill of {kill.comm} in 7 days"
+    times = [other.time_s for other in before if other.time_s is not None]
+    if not times or kill.time_s is None:
+        return count
+    return f"{count}, the last one {age(kill.time_s - max(times))} before"
+
+
+def outlook(kill: OomKill, limit: Limit, earlier: Sequence[OomKill], snapshot: HostSnapshot | None) -> str:
+    """Say whether it will happen again, and why."""
+    often = len(related(kill, earlier)) >= 2
+    pattern = " It has happened before, repeatedly." if often else ""
+    if snapshot is None:
+        return (
+            "likely, it keeps happening"
+            if often
+            else "not known yet: the host has not been read since the kill"
+        )
+    unit = find_unit(snapshot, limit.victim.unit)
+    running = any(p.comm == kill.comm for p in snapshot.processes) if unit is None else is_up(unit)
+    what = limit.victim.label if unit is not None else kill.comm
+    if limit.level in ("own", "ancestor"):
+        return (
+            _limit_outlook(kill, limit, snapshot.cgroups.get(kill.oom_memcg or ""), what, running=running)
+            + pattern
+        )
+    if limit.level == "asked":
+        return "only if somebody asks again"
+    if limit.level == "host":
+        other = culprit(kill)
+        if other is not None and any(p.pid == other.tgid for p in snapshot.processes):
+            return f"likely: {other.name} (pid {other.tgid}), which held the most, still runs.{pattern}"
+    if not running:
+        return f"not before {what} is started again.{pattern}"
+    return f"possible: {what} runs again and nothing else has changed.{pattern}"
+
+
+def _limit_outlook(kill: OomKill, limit: Limit, cgroup: Cgroup | None, what: str, *, running: bool) -> str:
+    """Compare the limit that was hit with what is set now."""
+    if cgroup is None:
+        end = "it still runs elsewhere" if running else f"not before {what} is started again"
+        return f"the cgroup is gone; {end}."
+    if cgroup.limit_kb is None:
+        return f"unlikely in this form: {limit.owner.label} has no limit any more."
+    if kill.memory_limit_kb is not None and cgroup.limit_kb != kill.memory_limit_kb:
+        was, now = size(kill.memory_limit_kb), size(cgroup.limit_kb)
+        return f"open: the limit of {limit.owner.label} was {was} and is now {now} ({size(cgroup.usage_kb)} used)."
+    still = f"the same limit of {size(cgroup.limit_kb)} is still set"
+    if not running:
+        return f"not before {what} is started again; then likely: {still}."
+    return f"likely: {what} runs and {still} ({size(cgroup.usage_kb)} used now)."
+
+
+def advice(kill: OomKill, limit: Limit, snapshot: HostSnapshot | None) -> tuple[str, ...]:
+    """Name the remedies that can work at this level, and those that can not."""
+    if limit.level in ("own", "ancestor", "some"):
+        return _cgroup_advice(kill, limit, snapshot)
+    if limit.level == "nodes":
+        return (
+            "Widen the NUMA nodes it may use (cpuset or memory policy); RAM elsewhere and swap do not help.",
+        )
+    if limit.level == "asked":
+        return ("Find out who pressed SysRq-f; there may be nothing to fix.",)
+    if limit.level == "unknown":
+        return ("Open the kernel report; without the level no remedy can be named.",)
+    return _host_advice(kill)
+
+
+def _cgroup_advice(kill: OomKill, limit: Limit, snapshot: HostSnapshot | None) -> tuple[str, ...]:
+    """Name what helps against a cgroup's limit."""
+    owner = "the cgroup" if limit.level == "some" else limit.owner.label
+    lines = [f"Raise the memory limit of {owner}, or make {kill.comm} need less."]
+    if limit.level == "ancestor":
+        lines.append(
+            f"Raising the limit of {limit.victim.label} alone does not help: the level above was full."
+        )
+    count = _population(kill, snapshot)
+    if count == 1:
+        lines.append("oom_score_adj does not help: it was the only process in the cgroup.")
+    else:
+        lines.append("oom_score_adj only chooses which process of the cgroup dies next.")
+    cgroup = snapshot.cgroups.get(kill.oom_memcg or "") if snapshot is not None else None
+    if cgroup is not None and cgroup.swap_limit_kb == 0:
+        lines.append("A swap file does not help: the cgroup may not swap.")
+    return tuple(lines)
+
+
+def _host_advice(kill: OomKill) -> tuple[str, ...]:
+    """Name what helps when the host itself ran out."""
+    lines = []
+    other = culprit(kill)
+    if other is not None:
+        lines.append(f"Cap {other.name} (pid {other.tgid}, {size(held_kb(other))}): it held the most.")
+        lines.append(f"Protect {kill.comm} by a lower oom_score_adj; then another process dies instead.")
+    else:
+        lines.append(
+            f"Cap {kill.comm} with a memory limit of its own, so that it does not take the host along."
+        )
+    if kill.swap_total_kb == 0:
+        lines.append("Add swap: there is none.")
+    elif kill.swap_free_kb is not None and kill.swap_total_kb and kill.swap_free_kb * 2 >= kill.swap_total_kb:
+        lines.append("More swap does not help: what there is was mostly free.")
+    return tuple(lines)
+
+
+def _population(kill: OomKill, snapshot: HostSnapshot | None) -> int | None:
+    """Count the processes that shared the limit, by the report or else by the host; None where neither says."""
+    if kill.tasks:
+        return len({task.tgid for task in kill.tasks})
+    if snapshot is None or not kill.oom_memcg:
+        return None
+    group = kill.oom_memcg.rstrip("/")
+    inside = [
+        p for p in snapshot.processes if p.cgroup and (p.cgroup == group or p.cgroup.startswith(group + "/"))
+    ]
+    return len(inside) or None
+
+
+def _within_week(kill: OomKill, other: OomKill) -> bool:
+    """Whether the other kill lies in the 7 days before; a kill without a time is not counted."""
+    if kill.time_s is None or other.time_s is None:
+        return False
+    return 0 <= kill.time_s - other.time_s <= WEEK_S

@@ -1,0 +1,104 @@
+"""The process or unit a person asked about: its score, memory and what systemd says."""
+
+from dataclasses import dataclass
+
+from oombot import badness
+from oombot.model import HostSnapshot, OomKill, Process, Unit
+from oombot.triage.amounts import size
+from oombot.triage.machine import holder
+from oombot.triage.matches import Match
+from oombot.triage.scores import score_line
+from oombot.triage.services import find_unit, how_it_ended, unit_now
+from oombot.triage.workloads import workload
+
+_WELL = ("success", "")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """What was asked about: `facts` are name and value, `now` a sentence about its unit.
+
+    `ended` says how the unit's main process last ended, when that was not well; None otherwise.
+    """
+
+    label: str
+    facts: tuple[tuple[str, str], ...]
+    now: str
+    ended: str | None
+    blames_oom: bool
+    pid: int | None = None
+    start_ticks: int | None = None
+
+
+def describe(match: Match, snapshot: HostSnapshot) -> Target:
+    """Put together what the host says about a match."""
+    process, unit = match.process, match.unit
+    if unit is None and process is not None:
+        unit = find_unit(snapshot, workload(process.cgroup).unit)
+    now_s = snapshot.taken_s if snapshot.now_s is None else snapshot.now_s
+    asked_unit = match.unit is not None
+    return Target(
+        label=match.label,
+        facts=(*_process_facts(process, snapshot), *_unit_facts(unit)),
+        now="" if unit is None else unit_now(unit, since_s=None, now_s=now_s),
+        ended=how_it_ended(unit) if asked_unit and unit is not None and unit.result not in _WELL else None,
+        blames_oom=asked_unit and unit is not None and unit.result == "oom-kill",
+        pid=None if process is None else process.pid,
+        start_ticks=None if process is None else process.start_ticks,
+    )
+
+
+def concerns(kill: OomKill, match: Match | None, asked: str) -> bool:
+    """Whether a kill is one of what was asked about; everything is, when nothing was named."""
+    place = workload(kill.task_memcg)
+    if match is not None and match.unit is not None:
+        return place.unit == match.unit.name
+    if match is not None and match.process is not None:
+        return kill.comm == match.process.comm
+    word = asked.strip()
+    if not word:
+        return True
+    names = (kill.comm, str(kill.pid), place.name, place.name.removesuffix(".service"))
+    return word in names or word.removesuffix(".service") in names
+
+
+def _process_facts(process: Process | None, snapshot: HostSnapshot) -> tuple[tuple[str, str], ...]:
+    """List score, adjustment and memory of a process."""
+    if process is None:
+        return (("process", "none running"),)
+    line = score_line(process, snapshot, badness.scale(snapshot))
+    facts = [
+        ("process", f"{process.comm} (pid {process.pid})"),
+        ("oom_score", f"{'?' if line.shown is None else line.shown} ({line.parts})"),
+        ("oom_score_adj", "?" if process.oom_score_adj is None else str(process.oom_score_adj)),
+        ("RSS", _split(process)),
+        ("swap", size(process.swap_kb)),
+    ]
+    owner = holder(process)
+    if owner:
+        facts.append(("lives in", owner))
+    capped = badness.capped_cgroup(snapshot, process)
+    if capped is not None:
+        facts.append(("nearest limit", f"{size(capped.limit_kb)}, {size(capped.usage_kb)} used"))
+    return tuple(facts)
+
+
+def _unit_facts(unit: Unit | None) -> tuple[tuple[str, str], ...]:
+    """List what systemd says of the unit, under systemd's names."""
+    if unit is None:
+        return ()
+    said = (
+        ("unit", unit.name),
+        ("ActiveState", f"{unit.active_state} ({unit.sub_state})"),
+        ("Result", unit.result),
+        ("ExecMainStatus", "?" if unit.exec_main_status is None else str(unit.exec_main_status)),
+        ("NRestarts", "?" if unit.n_restarts is None else str(unit.n_restarts)),
+        ("Restart", unit.restart),
+    )
+    return tuple((name, value or "?") for name, value in said)
+
+
+def _split(process: Process) -> str:
+    """Write RSS with its parts."""
+    anon, file, shmem = (size(p) for p in (process.rss_anon_kb, process.rss_file_kb, process.rss_shmem_kb))
+    return f"{size(process.rss_kb)} (anon {anon}, file {file}, shmem {shmem})"
