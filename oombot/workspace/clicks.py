@@ -89,7 +89,7 @@ class Clicks:
             "action_id": element["action_id"],
             "block_id": block["block_id"],
         }
-        shown = {
+        shown: dict[str, Any] = {
             key: element[key] for key in ("text", "style", "confirm", "placeholder", "url") if key in element
         }
         return {**names, **shown, **chosen(element, value), "action_ts": self._state.timeline.next_ts()}
