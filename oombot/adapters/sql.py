@@ -287,7 +287,7 @@ async def _add_audit(connection: AsyncConnection, audit: Audit) -> None:
 
 async def _stored_kill(connection: AsyncConnection, incident: Incident) -> Incident | None:
     """Find the stored print of this kill, if there is one."""
-    alike = and_(INCIDENTS.c.host == incident.host, INCIDENTS.c.pid == incident.kill.pid)
+    alike = and_(INCIDENTS.c.host == incident.host, INCIDENTS.c.pid == incident_row(incident)["pid"])
     rows = await connection.execute(select(INCIDENTS).where(alike).order_by(INCIDENTS.c.seq))
     candidates = (incident_from(row) for row in rows.mappings())
     return next((stored for stored in candidates if same_kill(stored.kill, incident.kill)), None)

@@ -143,13 +143,18 @@ def incident_row(incident: Incident) -> dict[str, Any]:
     return {
         "id": incident.id,
         "host": incident.host,
-        "pid": kill.pid,
+        "pid": _pid(kill.pid),
         "at_s": incident.seen_s if kill.time_s is None else kill.time_s,
         "seen_s": incident.seen_s,
         "channel": incident.channel,
         "history": incident.history,
         "kill": to_json(kill),
     }
+
+
+def _pid(pid: int) -> int:
+    """Cut a pid to its column, which only narrows the search: a log may claim any number."""
+    return pid & 0x7FFF_FFFF
 
 
 def incident_from(row: RowMapping) -> Incident:
