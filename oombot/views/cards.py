@@ -1,0 +1,192 @@
+"""Every message and modal of the bot, by name: pick the context, render, validate."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from typing import Any
+
+from jinja2 import TemplateError
+
+from oombot.errors import ViewError
+from oombot.model import Process, Request
+from oombot.triage import Diagnosis, KillStory, Match
+from oombot.views import contexts
+from oombot.views.contexts import Mode, candidates_of, evidence_of
+from oombot.views.escaping import environment
+from oombot.views.validation import problems_of
+
+_LISTED = 15
+
+__all__ = ["Mode", "Views"]
+
+
+class Views:
+    """Renders the templates it was given; whatever leaves it, Slack takes."""
+
+    def __init__(self, templates: Mapping[str, str]) -> None:
+        """Take the texts of templates/*.j2 by file name."""
+        self._environment = environment(templates)
+
+    def render(self, name: str, context: Any) -> dict[str, Any]:
+        """Render `name`.json.j2 with the fields of a frozen context; raise ViewError rather than send rubbish."""
+        variables = {field.name: getattr(context, field.name) for field in fields(context)}
+        try:
+            text = self._environment.get_template(f"{name}.json.j2").render(variables)
+            view: dict[str, Any] = json.loads(
+                text, strict=False
+            )  # a line break of the template is one in Slack
+        except ViewError as error:
+            raise ViewError(name, error.problems) from error
+        except (TemplateError, ValueError) as error:
+            raise ViewError(name, [f"{type(error).__name__}: {error}"]) from error
+        problems = problems_of(view)
+        if problems:
+            raise ViewError(name, problems)
+        return view
+
+    # ------------------------------------------------------------ kills and answers
+    def incident(
+        self,
+        story: KillStory,
+        *,
+        incident_id: str,
+        mode: str,
+        late: bool = False,
+        replayed: bool = False,
+        suggestion: str | None = None,
+    ) -> dict[str, Any]:
+        """Show the kill card; `suggestion` is the label of the first button."""
+        context = contexts.Incident(
+            story=story,
+            incident_id=incident_id,
+            mode=mode,
+            late=late or story.late,
+            replayed=replayed,
+            suggestion=suggestion,
+        )
+        return self.render("incident", context)
+
+    def triage(
+        self,
+        diagnosis: Diagnosis,
+        *,
+        incident_id: str | None = None,
+        mode: str,
+        ask: str | None,
+        asker: str | None = None,
+    ) -> dict[str, Any]:
+        """Show the answer to /oom: `ask` gives it a Share button, `asker` names who asked in a shared one."""
+        context = contexts.Triage(
+            diagnosis=diagnosis, incident_id=incident_id, mode=mode, ask=ask, asker=asker
+        )
+        return self.render("triage", context)
+
+    def report(self, story: KillStory, *, attached: bool = False) -> dict[str, Any]:
+        """Show the state of memory at the kill and the report's lines; `attached` = the whole is a file below."""
+        return self.render("report", contexts.Report(story=story, attached=attached))
+
+    def fields_help(self) -> dict[str, Any]:
+        """Explain the fields of a card."""
+        return self.render("fields_help", contexts.Empty())
+
+    def matches(self, host: str, asked: str, matches: Sequence[Match]) -> dict[str, Any]:
+        """List what a word may mean, so that the person chooses."""
+        listed = tuple(matches[:_LISTED])
+        context = contexts.Matches(host=host, asked=asked, matches=listed, more=len(matches) - len(listed))
+        return self.render("matches", context)
+
+    def host_gap(
+        self,
+        host: str,
+        reason: str,
+        *,
+        fix: str = "",
+        since_s: float | None = None,
+        until_s: float | None = None,
+    ) -> dict[str, Any]:
+        """Say that a stretch of a host's log was not seen."""
+        context = contexts.HostGap(host=host, reason=reason, fix=fix, since_s=since_s, until_s=until_s)
+        return self.render("host_gap", context)
+
+    # ------------------------------------------------------------ plans
+    def plan(
+        self, request: Request, *, mode: str, approvers: str, now_s: float, stale_of: str | None = None
+    ) -> dict[str, Any]:
+        """Show a plan that waits for a decision; `stale_of` names the request it replaces."""
+        expired = now_s >= request.expires_s
+        note = "expired: nothing was run. Ask for a new plan." if expired else ""
+        return self.render(
+            "plan", self._plan(request, mode=mode, approvers=approvers, stale_of=stale_of, note=note)
+        )
+
+    def decided(self, request: Request, *, note: str = "", now_s: float) -> dict[str, Any]:
+        """Show the same plan after a decision, without buttons; `note` adds a sentence."""
+        del now_s  # the state says it all; the time stands in the request
+        return self.render(
+            "decided", self._plan(request, mode="apply", approvers="", stale_of=None, note=note)
+        )
+
+    def outcome(self, request: Request, *, undo: bool, now_s: float) -> dict[str, Any]:
+        """Show what came of a request, with the values read back; `undo` offers the way back."""
+        evidence = evidence_of(request.evidence)
+        context = contexts.Outcome(
+            request=request, plan=request.plan, evidence=evidence, undo=undo, now_s=now_s
+        )
+        return self.render("outcome", context)
+
+    # ------------------------------------------------------------ words for one person
+    def notice(self, text: str, fix: str = "") -> dict[str, Any]:
+        """Say one sentence, and how to mend it."""
+        return self.render("notice", contexts.Notice(sentence=text, fix=fix))
+
+    def help(self, *, hosts: Sequence[str], mode: str, may_approve: bool = False) -> dict[str, Any]:
+        """Answer /oom alone."""
+        listed = tuple(hosts[:_LISTED])
+        context = contexts.Help(
+            hosts=listed, more=len(hosts) - len(listed), mode=mode, may_approve=may_approve
+        )
+        return self.render("help", context)
+
+    # ------------------------------------------------------------ modals
+    def loading_modal(self, title: str) -> dict[str, Any]:
+        """Hold the place while the host is read: a trigger lives 3 s."""
+        return self.render("modal", contexts.Modal(title=title, sentence=""))
+
+    def fix_refused_modal(self, text: str) -> dict[str, Any]:
+        """Say in the modal why there is nothing to choose."""
+        return self.render("modal", contexts.Modal(title="Not possible", sentence=text))
+
+    def fix_modal(
+        self,
+        host: str,
+        candidates: Sequence[Process],
+        *,
+        chosen: str | None = None,
+        value: int | None = None,
+        private: str,
+        error: str = "",
+    ) -> dict[str, Any]:
+        """Ask for a process and its new oom_score_adj; `chosen` is pid:start_ticks."""
+        listed = candidates_of(candidates)
+        context = contexts.FixModal(
+            host=host,
+            candidates=listed,
+            chosen=next((one for one in listed if one.value == chosen), None),
+            adj=value,
+            private=private,
+            error=error,
+        )
+        return self.render("fix_modal", context)
+
+    def _plan(
+        self, request: Request, *, mode: str, approvers: str, stale_of: str | None, note: str
+    ) -> contexts.PlanCard:
+        return contexts.PlanCard(
+            request=request,
+            plan=request.plan,
+            mode=mode,
+            approvers=approvers,
+            stale_of=stale_of,
+            note=note,
+            undo_of=request.undo_of,
+        )

@@ -1,0 +1,182 @@
+"""What templates are given: frozen values, nothing with a door behind it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from oombot.model import Json, Plan, Process, Request
+from oombot.triage import Diagnosis, KillStory, Match, size
+
+Mode = Literal["observe", "propose", "apply"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Incident:
+    """The kill card."""
+
+    story: KillStory
+    incident_id: str
+    mode: str
+    late: bool
+    replayed: bool
+    suggestion: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Triage:
+    """The answer to /oom."""
+
+    diagnosis: Diagnosis
+    incident_id: str | None
+    mode: str
+    ask: str | None
+    asker: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanCard:
+    """A plan that waits for a person, or was decided."""
+
+    request: Request
+    plan: Plan
+    mode: str
+    approvers: str
+    stale_of: str | None
+    note: str
+    undo_of: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """One command that was run and how it ended; `exit_status` is None where that is not known."""
+
+    argv: tuple[str, ...]
+    exit_status: int | None
+    output: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evidence:
+    """What came of a request: read-back before and after, what was run, what is wrong."""
+
+    before: str | None
+    after: str | None
+    runs: tuple[Run, ...]
+    problems: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """The evidence in the thread."""
+
+    request: Request
+    plan: Plan
+    evidence: Evidence
+    undo: bool
+    now_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """The kernel's report."""
+
+    story: KillStory
+    attached: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Notice:
+    """One sentence for one person, and the fix."""
+
+    sentence: str
+    fix: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Matches:
+    """Several things a word may mean."""
+
+    host: str
+    asked: str
+    matches: tuple[Match, ...]
+    more: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostGap:
+    """A stretch of a host's log that was not seen."""
+
+    host: str
+    reason: str
+    fix: str
+    since_s: float | None
+    until_s: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Help:
+    """What the bot can do here."""
+
+    hosts: tuple[str, ...]
+    more: int
+    mode: str
+    may_approve: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Empty:
+    """Nothing: the template has all it needs."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Modal:
+    """A modal that only says something."""
+
+    title: str
+    sentence: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidate:
+    """A process to choose in the modal; `value` is pid:start_ticks, which names it for good."""
+
+    value: str
+    label: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FixModal:
+    """The modal that asks for a process and its new oom_score_adj."""
+
+    host: str
+    candidates: tuple[Candidate, ...]
+    chosen: Candidate | None
+    adj: int | None
+    private: str
+    error: str
+
+
+def candidates_of(processes: Sequence[Process]) -> tuple[Candidate, ...]:
+    """Label processes so that a person can tell them apart."""
+    return tuple(
+        Candidate(
+            value=f"{process.pid}:{process.start_ticks}",
+            label=f"{process.comm} ({process.pid}) {size(process.rss_kb)} adj {process.oom_score_adj}",
+        )
+        for process in processes[:100]
+    )
+
+
+def evidence_of(data: Json) -> Evidence:
+    """Read a request's evidence: before, after, problems, and runs of argv, exit_status, output; all may lack."""
+    runs = tuple(
+        Run(
+            argv=tuple(str(part) for part in run.get("argv", ())),
+            exit_status=run.get("exit_status"),
+            output=str(run.get("output", "")),
+        )
+        for run in data.get("runs", ())
+    )
+    before, after = (None if data.get(key) is None else str(data[key]) for key in ("before", "after"))
+    problems = tuple(str(problem) for problem in data.get("problems", ()))
+    return Evidence(before=before, after=after, runs=runs, problems=problems)
