@@ -27,7 +27,7 @@ class Host(_Strict):
 
     name: HostName  # what people type; never meets a shell
     address: HostName | None = None  # where SSH connects; default: name
-    port: int = Field(default=22, ge=1, le=65535)
+    port: int | None = Field(default=None, ge=1, le=65535)  # none: ssh_config's, else 22
     user: str | None = None  # login; default: ssh.user
     group: str = "default"  # decides the channel
     become: Literal["sudo", "none"] = "sudo"  # how changes get root; a root login needs none
@@ -50,11 +50,10 @@ class Slack(_Strict):
 class Ssh(_Strict):
     """How oombot reaches hosts."""
 
-    user: str = "oombot"  # login where the host names none
+    user: str | None = None  # login where the host names none; none: ssh_config's, else the bot's own
     known_hosts: str = "~/.ssh/known_hosts"  # strict: an unknown or changed key is refused
-    keys: tuple[str, ...] = ("~/.ssh/id_ed25519",)  # private keys, read once at start
+    keys: tuple[str, ...] = ()  # private keys, read once at start; none: the agent and the usual files
     config: str | None = None  # an ssh_config to honour (ProxyJump, User, HostName), parsed once
-    connect_timeout_s: float = Field(default=5.0, gt=0, le=60)
 
 
 class Approvers(_Strict):

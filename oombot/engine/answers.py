@@ -2,7 +2,7 @@
 
 import re
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from oombot import badness, triage
 from oombot.config import duration_s
@@ -12,6 +12,7 @@ from oombot.errors import RefusedError
 from oombot.model import HostSnapshot, Incident, Json, OomKill, Process
 
 REMEMBERED = 200
+KNOWN = 500
 CANDIDATES = 50
 
 
@@ -55,34 +56,50 @@ class Answers:
         self._asked: OrderedDict[str, Question] = OrderedDict()
 
     async def diagnose(
-        self, asked: Question, snapshot: HostSnapshot | None, *, problem: str = "", fix: str = ""
+        self, asked: Question, snapshot: HostSnapshot | None, *, stale: bool = False
     ) -> triage.Diagnosis:
         """The judgement as data: what the reading's own log shows, and what was stored before."""
-        kills = self._readings.kills(snapshot) if snapshot is not None else []
-        since = self._ctx.clock() - asked.since_s if asked.since_s is not None else None
-        stored = await self._ctx.store.incidents(asked.host, since_s=since or 0.0, limit=200)
-        matches = triage.find(snapshot, asked.target) if snapshot is not None and asked.target else ()
+        since = None if asked.since_s is None else self._ctx.clock() - asked.since_s
+        matches = self.matches(asked, snapshot)
         return triage.diagnose(
             host=asked.host,
             snapshot=snapshot,
-            kills=_merged(kills, [incident.kill for incident in stored]),
+            kills=await self._kills(asked.host, snapshot),
             since_s=since,
             target=matches[0] if len(matches) == 1 else None,
-            matches=matches,
             asked=asked.target,
-            now_s=self._ctx.clock(),
-            problem=problem,
-            fix=fix,
+            stale_s=self._age(snapshot) if stale else None,
         )
 
     async def fresh(self, asked: Question, snapshot: HostSnapshot, *, shared_by: str | None = None) -> Json:
-        """The answer from a reading made just now."""
+        """The answer from a reading made just now; several candidates are listed, never guessed."""
+        matches = self.matches(asked, snapshot)
+        if len(matches) > 1:
+            return self._ctx.views.matches(asked.host, asked.target, matches)
         return await self._view(asked, await self.diagnose(asked, snapshot), shared_by=shared_by)
 
     async def stale(self, asked: Question, problem: str, *, fix: str = "") -> Json:
-        """The answer when the host does not answer: what is stored, and how old it is."""
+        """The answer when the host does not answer: why, what is stored, and how old it is."""
         snapshot = await self._readings.last(asked.host)
-        return await self._view(asked, await self.diagnose(asked, snapshot, problem=problem, fix=fix))
+        diagnosis = await self.diagnose(asked, snapshot, stale=True)
+        if problem:
+            diagnosis = replace(
+                diagnosis, reason=f"{problem} {diagnosis.reason}".strip(), fix=fix or diagnosis.fix
+            )
+        return await self._view(asked, diagnosis)
+
+    def matches(self, asked: Question, snapshot: HostSnapshot | None) -> tuple[triage.Match, ...]:
+        """What the word after the host may mean."""
+        return triage.find(snapshot, asked.target) if snapshot is not None and asked.target else ()
+
+    async def _kills(self, host: str, snapshot: HostSnapshot | None) -> list[OomKill]:
+        """Every known kill: the log's own and those that only the store still knows."""
+        read = self._readings.kills(snapshot) if snapshot is not None else []
+        stored = [incident.kill for incident in await self._ctx.store.incidents(host, limit=KNOWN)]
+        return read + [kill for kill in stored if not any(same_kill(kill, other) for other in read)]
+
+    def _age(self, snapshot: HostSnapshot | None) -> float | None:
+        return None if snapshot is None else self._ctx.clock() - snapshot.taken_s
 
     def remembered(self, ask: str) -> Question | None:
         """The question behind a Share button."""
@@ -91,8 +108,10 @@ class Answers:
     def candidates(self, snapshot: HostSnapshot, asked: str, incident: Incident | None) -> list[Process]:
         """Processes worth choosing in the form: those asked for, else the incident's cgroup first, then the largest."""
         if asked:
-            wanted = [pid for match in triage.find(snapshot, asked) for pid in match.pids]
-            return [p for p in snapshot.processes if p.pid in wanted and not p.kernel_thread][:CANDIDATES]
+            wanted = {
+                match.process.pid for match in triage.find(snapshot, asked) if match.process is not None
+            }
+            return [p for p in snapshot.processes if p.pid in wanted][:CANDIDATES]
         scope = incident.kill.oom_memcg if incident is not None else None
         inside = [r.process for r in badness.ranking(snapshot, cgroup=scope)] if scope else []
         pids = {process.pid for process in inside}
@@ -115,8 +134,8 @@ class Answers:
         """The stored kill that the answer leads with, so that its report can be opened."""
         if not diagnosis.kills:
             return None
-        wanted = diagnosis.kills[0]
-        for incident in await self._ctx.store.incidents(host, limit=200):
+        wanted = diagnosis.kills[0].kill
+        for incident in await self._ctx.store.incidents(host, limit=KNOWN):
             if same_kill(incident.kill, wanted):
                 return incident.id
         return None
@@ -137,9 +156,3 @@ def unlinked(word: str) -> str:
     """A host name that Slack has turned into a link (`<http://host42|host42>`), as it was typed."""
     match = re.fullmatch(r"<(?:https?://|tel:|mailto:)[^|>]*\|(?P<shown>[^>]*)>", word)
     return match["shown"] if match else word
-
-
-def _merged(read: list[OomKill], stored: list[OomKill]) -> list[OomKill]:
-    """The log's kills and those that only the store still knows, newest first."""
-    lost = [kill for kill in stored if not any(same_kill(kill, other) for other in read)]
-    return sorted(read + lost, key=lambda kill: kill.time_s or 0.0, reverse=True)

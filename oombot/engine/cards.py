@@ -21,7 +21,7 @@ class Cards:
         """Take the shared parts."""
         self._ctx, self._readings = context, readings
 
-    async def draft(self, incident: Incident, *, snapshot: HostSnapshot | None, late: bool) -> Draft:
+    async def draft(self, incident: Incident, *, snapshot: HostSnapshot | None) -> Draft:
         """The card as a message; without a snapshot it says what the log alone says."""
         earlier = await self._ctx.store.incidents(incident.host, since_s=incident.seen_s - EARLIER_S)
         story = triage.about_kill(
@@ -29,13 +29,13 @@ class Cards:
             host=incident.host,
             snapshot=snapshot,
             earlier=[other.kill for other in earlier if other.id != incident.id and _before(other, incident)],
-            late=late,
+            seen_s=incident.seen_s,
         )
         view = self._ctx.views.incident(
             story,
             incident_id=incident.id,
             mode=self._ctx.settings.mode,
-            late=late,
+            late=story.late,
             replayed=snapshot is not None and snapshot.replayed,
             suggestion=self._suggestion(incident, snapshot),
         )
@@ -52,8 +52,7 @@ class Cards:
                     "not_enriched", error=str(error)
                 )
                 continue
-            late = await self._is_late(incident)
-            await self._ctx.store.put_messages([await self.draft(incident, snapshot=snapshot, late=late)])
+            await self._ctx.store.put_messages([await self.draft(incident, snapshot=snapshot)])
             self._ctx.wake.set()
 
     async def recover(self) -> None:
@@ -93,11 +92,6 @@ class Cards:
             return remediation.title(params, remediation.inspect(params, snapshot))
         except RefusedError:
             return None
-
-    async def _is_late(self, incident: Incident) -> bool:
-        """A kill is late when it happened well before it was seen."""
-        happened = incident.kill.time_s
-        return happened is not None and incident.seen_s - happened > 60.0
 
 
 def _before(other: Incident, incident: Incident) -> bool:

@@ -172,7 +172,7 @@ class _Run:
         )
         if incident.history:
             return incident, None
-        return incident, await self._cards.draft(incident, snapshot=None, late=not self._live)
+        return incident, await self._cards.draft(incident, snapshot=None)
 
     def _is_history(self, kill: OomKill) -> bool:
         """What the log held before the host was first seen; with another source, what the earlier one had seen."""

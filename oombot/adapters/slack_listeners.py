@@ -1,0 +1,153 @@
+"""Socket Mode: what people do in Slack is acknowledged at once and handed to the desk."""
+
+import re
+from collections.abc import Awaitable, Callable
+from types import TracebackType
+from typing import Any, Self
+
+import aiohttp
+import structlog
+from slack_bolt.adapter.socket_mode.async_handler import AsyncSocketModeHandler
+from slack_bolt.async_app import AsyncApp
+
+from oombot.adapters.slack import CALL_TIMEOUT_S, FOREIGN, SlackChat, chat_error
+from oombot.engine.desk import Desk, Visit
+from oombot.errors import ChatError
+from oombot.model import Json, Person
+
+_ANY_BUTTON = re.compile(r"^.{1,255}$", re.DOTALL)  # the desk knows which buttons there are
+
+
+class _Modal:
+    """The dialog of one trigger."""
+
+    def __init__(self, chat: SlackChat, trigger_id: str) -> None:
+        self._chat, self._trigger_id, self._view_id = chat, trigger_id, ""
+
+    async def open(self, view: Json) -> None:
+        self._view_id = await self._chat.open_view(self._trigger_id, view)
+
+    async def update(self, view: Json) -> None:
+        await self._chat.update_view(self._view_id, view)
+
+
+class SlackListeners:
+    """Socket Mode: acknowledge at once, hand over to the desk, show what it returns."""
+
+    def __init__(self, chat: SlackChat, desk: Desk, *, app_token: str) -> None:
+        """Register the listeners; connect with `run`."""
+        self._chat, self._desk = chat, desk
+        self._log = structlog.get_logger("oombot")
+        self._app = AsyncApp(client=chat.client)
+        self._app.command("/oom")(self._command)
+        self._app.action(_ANY_BUTTON)(self._press)
+        self._app.view("fix")(self._submit)
+        self._app.event("app_mention")(_ignored)
+        self._app.event("message")(_ignored)
+        self._app.event("app_home_opened")(_ignored)
+        self._app.event("member_joined_channel")(_ignored)
+        self._handler = AsyncSocketModeHandler(self._app, app_token, web_client=chat.client)
+
+    async def __aenter__(self) -> Self:
+        """Connect; ChatError when Slack refuses the app token."""
+        try:
+            await self._handler.connect_async()
+        except FOREIGN as error:
+            await self._handler.close_async()
+            raise chat_error(error) from error
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Leave Socket Mode."""
+        await self._handler.close_async()
+
+    async def _command(self, ack: Callable[..., Awaitable[Any]], body: Json) -> None:
+        await ack()
+        visit = self._visit(body, _command_person(body), str(body["channel_id"]))
+        await self._desk.command(visit, str(body.get("text") or ""))
+
+    async def _press(self, ack: Callable[..., Awaitable[Any]], body: Json) -> None:
+        await ack()
+        actions = body.get("actions") or []
+        if len(actions) != 1 or actions[0].get("type") != "button":
+            return
+        channel_id = str((body.get("channel") or {}).get("id") or "")
+        visit = self._visit(body, _person(body), channel_id)
+        await self._desk.press(visit, str(actions[0].get("action_id")), str(actions[0].get("value") or ""))
+
+    async def _submit(self, ack: Callable[..., Awaitable[Any]], body: Json) -> None:
+        view, person = body["view"], _person(body)
+
+        async def say_in(channel_id: str, answer: Json) -> None:
+            await self._alone(channel_id, person.user_id, answer)
+
+        errors = await self._desk.submit(
+            person, str(view.get("private_metadata") or ""), _values(view), say_in
+        )
+        if errors:
+            await ack(response_action="errors", errors=dict(errors))
+        else:
+            await ack()
+
+    def _visit(self, body: Json, person: Person, channel_id: str) -> Visit:
+        url = str(body.get("response_url") or "")
+
+        async def say(view: Json, replace: bool) -> None:
+            if not url or not await self._respond(url, view, replace=replace):
+                await self._alone(channel_id, person.user_id, view)
+
+        modal = _Modal(self._chat, str(body.get("trigger_id") or ""))
+        return Visit(person=person, channel_id=channel_id, say=say, modal=modal)
+
+    async def _respond(self, url: str, view: Json, *, replace: bool) -> bool:
+        """Answer through the response_url, which works where the bot is no member; false when it is spent."""
+        body = {
+            "text": view["text"],
+            "blocks": view["blocks"],
+            "response_type": "ephemeral",
+            "replace_original": replace,
+        }
+        session = self._chat.client.session
+        assert session is not None
+        try:
+            timeout = aiohttp.ClientTimeout(total=CALL_TIMEOUT_S)
+            async with session.post(url, json=body, timeout=timeout) as response:
+                return response.status == 200
+        except (aiohttp.ClientError, TimeoutError):
+            return False
+
+    async def _alone(self, channel_id: str, user_id: str, view: Json) -> None:
+        try:
+            await self._chat.say_alone(channel_id, user_id, view)
+        except ChatError as error:
+            self._log.warning("answer_not_shown", user=user_id, error=str(error), fix=error.fix)
+
+
+async def _ignored(ack: Callable[..., Awaitable[Any]]) -> None:
+    await ack()
+
+
+def _person(body: Json) -> Person:
+    user = body.get("user") or {}
+    team = user.get("team_id") or (body.get("team") or {}).get("id") or ""
+    return Person(user_id=str(user.get("id") or ""), team_id=str(team), name=str(user.get("name") or ""))
+
+
+def _command_person(body: Json) -> Person:
+    return Person(
+        user_id=str(body.get("user_id") or ""),
+        team_id=str(body.get("team_id") or ""),
+        name=str(body.get("user_name") or ""),
+    )
+
+
+def _values(view: Json) -> dict[str, str]:
+    """The form's fields by block id, as text."""
+    values = {}
+    for block_id, actions in ((view.get("state") or {}).get("values") or {}).items():
+        for element in actions.values():
+            option = element.get("selected_option") or {}
+            values[block_id] = str(option.get("value") or element.get("value") or "")
+    return values

@@ -1,0 +1,285 @@
+"""The composition root: builds every adapter, wires the engine, runs it in one TaskGroup, shuts it down in order."""
+
+import asyncio
+import os
+import secrets
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from oombot import catalog, config
+from oombot.adapters.local import LocalHosts
+from oombot.adapters.routed import RoutedHosts
+from oombot.adapters.slack import SlackChat
+from oombot.adapters.slack_listeners import SlackListeners
+from oombot.adapters.sql import SqlStore
+from oombot.adapters.ssh import SshHosts
+from oombot.adapters.ssh_client import SshTarget
+from oombot.config import Settings, Tokens
+from oombot.engine.answers import Answers
+from oombot.engine.cards import Cards
+from oombot.engine.context import Context
+from oombot.engine.desk import Desk
+from oombot.engine.outbox import Outbox
+from oombot.engine.people import People
+from oombot.engine.readings import Readings
+from oombot.engine.remedies import Remedies
+from oombot.engine.runs import Runs
+from oombot.engine.watch import Watch
+from oombot.errors import ChatError, ConfigError
+from oombot.ports import Chat, Hosts
+from oombot.views import Views
+
+EXPIRE_EVERY_S = 5.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bot:
+    """The wired engine."""
+
+    context: Context
+    readings: Readings
+    answers: Answers
+    outbox: Outbox
+    cards: Cards
+    runs: Runs
+    remedies: Remedies
+    desk: Desk
+    watch: Watch
+
+
+def wire(context: Context) -> Bot:
+    """Put the engine's parts together."""
+    readings, outbox, people = Readings(context), Outbox(context), People(context)
+    answers, cards, runs = (
+        Answers(context, readings),
+        Cards(context, readings),
+        Runs(context, readings, outbox),
+    )
+    remedies = Remedies(context, readings, people, runs)
+    desk = Desk(
+        context=context, readings=readings, answers=answers, remedies=remedies, people=people, cards=cards
+    )
+    watch = Watch(context, readings, cards)
+    return Bot(
+        context=context,
+        readings=readings,
+        answers=answers,
+        outbox=outbox,
+        cards=cards,
+        runs=runs,
+        remedies=remedies,
+        desk=desk,
+        watch=watch,
+    )
+
+
+async def serve(
+    settings: Settings,
+    tokens: Tokens,
+    *,
+    stop: asyncio.Event,
+    hosts: Hosts | None = None,
+    ready: asyncio.Event | None = None,
+) -> None:
+    """Run the bot until `stop` is set: recover, follow every host, send, listen."""
+    async with AsyncExitStack() as stack:
+        chat = await stack.enter_async_context(SlackChat(token=tokens.bot, api_url=settings.slack.api_url))
+        store = await stack.enter_async_context(SqlStore.open(store_url(settings)))
+        own_hosts = hosts or await stack.enter_async_context(open_hosts(settings))
+        async with asyncio.TaskGroup() as group:
+            tasks = Tasks(group)
+            context = make_context(settings, own_hosts, chat, store, spawn=tasks.spawn)
+            bot = wire(context)
+            tasks.spawn(bot.outbox.run())
+            tasks.spawn(_expiry(bot))
+            await bot.runs.recover()
+            await bot.cards.recover()
+            for host in settings.hosts:
+                tasks.spawn(bot.watch.run(host.name))
+            async with SlackListeners(chat, bot.desk, app_token=tokens.app):
+                context.log(mode=settings.mode, hosts=len(settings.hosts)).info("started")
+                if ready is not None:
+                    ready.set()
+                await stop.wait()
+            tasks.cancel()
+
+
+@asynccontextmanager
+async def offline(settings: Settings) -> AsyncIterator[Bot]:
+    """The engine without Slack, for the command line: it can ask, and never speaks."""
+    async with AsyncExitStack() as stack:
+        store = await stack.enter_async_context(SqlStore.open(store_url(settings)))
+        hosts = await stack.enter_async_context(open_hosts(settings))
+        async with asyncio.TaskGroup() as group:
+            tasks = Tasks(group)
+            yield wire(make_context(settings, hosts, _NoChat(), store, spawn=tasks.spawn))
+            tasks.cancel()
+
+
+def make_context(
+    settings: Settings,
+    hosts: Hosts,
+    chat: Chat,
+    store: SqlStore,
+    *,
+    spawn: Callable[[Coroutine[Any, Any, None]], None],
+) -> Context:
+    """The engine's context with the real clock and real chance."""
+    return Context(
+        settings=settings,
+        hosts=hosts,
+        chat=chat,
+        store=store,
+        views=Views(templates()),
+        detectors=catalog.detectors(),
+        remediations=catalog.remediations(),
+        helper_source=data_text("oombot_helper.py"),
+        clock=time.time,
+        new_id=lambda: secrets.token_urlsafe(16),
+        spawn=spawn,
+    )
+
+
+@asynccontextmanager
+async def open_hosts(settings: Settings) -> AsyncIterator[Hosts]:
+    """Local hosts by subprocess, all others by SSH."""
+    async with AsyncExitStack() as stack:
+        routes: dict[str, Hosts] = {}
+        for host in settings.hosts:
+            if host.local:
+                local = LocalHosts(host.name, become=host.become == "sudo")
+                routes[host.name] = await stack.enter_async_context(local)
+        remote = [host for host in settings.hosts if not host.local]
+        if remote:
+            known_hosts = [str(Path(settings.ssh.known_hosts).expanduser())]
+            ssh = SshHosts([_target(settings, host) for host in remote], known_hosts=known_hosts)
+            await stack.enter_async_context(ssh)
+            routes |= {host.name: ssh for host in remote}
+        yield RoutedHosts(routes)
+
+
+def _target(settings: Settings, host: config.Host) -> SshTarget:
+    ssh = settings.ssh
+    return SshTarget(
+        name=host.name,
+        address=host.address or host.name,
+        port=host.port,
+        user=host.user or ssh.user,
+        key_files=tuple(str(Path(key).expanduser()) for key in ssh.keys),
+        ssh_config=str(Path(ssh.config).expanduser()) if ssh.config else None,
+        become=host.become == "sudo",
+    )
+
+
+def store_url(settings: Settings) -> str:
+    """The database: where the configuration says, else in the state directory (systemd's, or XDG's)."""
+    if settings.store and "://" in settings.store:
+        return settings.store
+    if settings.store:
+        return f"sqlite+aiosqlite:///{Path(settings.store).expanduser()}"
+    return f"sqlite+aiosqlite:///{state_directory() / 'oombot.sqlite'}"
+
+
+def state_directory() -> Path:
+    """$STATE_DIRECTORY under systemd, else $XDG_STATE_HOME/oombot; made when it is not there."""
+    given = os.environ.get("STATE_DIRECTORY", "").split(":")[0]
+    home = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
+    path = Path(given) if given else Path(home) / "oombot"
+    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return path
+
+
+def load_settings(path: Path) -> Settings:
+    """Read the configuration file; ConfigError when it can not be read or is wrong."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError([f"{path}: can not be read: {error}"]) from error
+    return config.load(text, filename=str(path), environ=os.environ)
+
+
+def load_tokens() -> Tokens:
+    """Both Slack tokens, from the environment or from the files that SLACK_…_TOKEN_FILE name."""
+    files = {}
+    for name in ("SLACK_BOT_TOKEN", "SLACK_APP_TOKEN"):
+        path = os.environ.get(f"{name}_FILE")
+        if path:
+            try:
+                files[name] = Path(path).read_text(encoding="utf-8")
+            except OSError as error:
+                raise ConfigError([f"{name}_FILE={path} can not be read: {error}"]) from error
+    return config.tokens(os.environ, files)
+
+
+def templates() -> Mapping[str, str]:
+    """The templates by name, from the wheel or from the source tree."""
+    packaged = resources.files("oombot") / "data" / "templates"
+    folder = packaged if packaged.is_dir() else Path(__file__).parent.parent / "templates"
+    return {
+        item.name: item.read_text(encoding="utf-8") for item in folder.iterdir() if item.name.endswith(".j2")
+    }
+
+
+def example_config() -> str:
+    """The example configuration, from the wheel or from the source tree."""
+    packaged = resources.files("oombot") / "data" / "oombot.yaml"
+    source = Path(__file__).parent.parent / "config" / "oombot.yaml"
+    return packaged.read_text(encoding="utf-8") if packaged.is_file() else source.read_text(encoding="utf-8")
+
+
+def data_text(name: str) -> str:
+    """A text file of the package's data."""
+    return (resources.files("oombot") / "data" / name).read_text(encoding="utf-8")
+
+
+class Tasks:
+    """Work started on the side: a failure is logged and never takes the others down."""
+
+    def __init__(self, group: asyncio.TaskGroup) -> None:
+        """Start them in this group."""
+        self._group = group
+        self._running: set[asyncio.Task[None]] = set()
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        """Start one."""
+        task = self._group.create_task(self._guard(work))
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
+
+    def cancel(self) -> None:
+        """End them all: what they were doing is in the store, and is taken up at the next start."""
+        for task in tuple(self._running):
+            task.cancel()
+
+    @staticmethod
+    async def _guard(work: Coroutine[Any, Any, None]) -> None:
+        try:
+            await work
+        except Exception:
+            structlog.get_logger("oombot").exception("task_failed")
+
+
+async def _expiry(bot: Bot) -> None:
+    while True:
+        try:
+            await bot.remedies.expire()
+        except Exception:
+            bot.context.log().exception("expiry_failed")
+        await asyncio.sleep(EXPIRE_EVERY_S)
+
+
+class _NoChat:
+    """Chat where there is none: every call says so."""
+
+    def __getattr__(self, name: str) -> Any:
+        async def refuse(*_: Any, **__: Any) -> Any:
+            raise ChatError("Slack is not connected on the command line", code="offline")
+
+        return refuse
