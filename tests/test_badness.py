@@ -27,6 +27,7 @@ from oombot.badness import (
     ranking,
     scale,
 )
+from oombot.facts import parse, read
 from oombot.model import Cgroup, HostSnapshot, KernelLog, Process
 
 PAGE_KB = os.sysconf("SC_PAGESIZE") // 1024
@@ -279,3 +280,243 @@ def test_ties_follow_the_scan():
     idle = (process(11, start_ticks=5, oom_score_adj=-1), process(12, start_ticks=4, oom_score_adj=-2))
     ranked = ranking(snapshot(*old.processes, *idle))
     assert [(r.process.pid, r.points) for r in ranked if r.process.pid in (11, 12)] == [(12, 1), (11, 1)]
+
+
+# ------------------------------------------------------------------ against the running kernel
+CANDIDATE = """
+import mmap, sys
+sys.stdin.readline()
+held = []
+for line in sys.stdin:
+    kind, size = line.split()
+    shared = mmap.MAP_SHARED if kind == "shmem" else mmap.MAP_PRIVATE
+    area = mmap.mmap(-1, int(size), flags=shared | mmap.MAP_ANONYMOUS)
+    held.append(area)
+    for at in range(0, int(size), 4096):
+        area[at] = 1
+    print("ok", flush=True)
+"""
+MB = 1 << 20
+
+
+def look() -> HostSnapshot:
+    """Read this machine as the bot reads a host."""
+    command = read(int(time.time()))
+    done = subprocess.run(command.argv, input=command.stdin.encode(), capture_output=True, check=True)
+    return parse(done.stdout, host="here", taken_s=time.time())
+
+
+class Group:
+    """A memory cgroup and its processes; it has no limit until `cap`."""
+
+    def __init__(self, hierarchy: Path) -> None:
+        self.directory = hierarchy / f"oombot-test-{os.getpid()}-{time.monotonic_ns()}"
+        self.path = f"/{self.directory.name}"
+        self.directory.mkdir()
+        self.members: list[subprocess.Popen] = []
+
+    def cap(self, spare: int) -> None:
+        """Set a limit so that this much is left, without swap."""
+        files = ("memory.current", "memory.usage_in_bytes")
+        usage = next(int(path.read_text()) for name in files if (path := self.directory / name).exists())
+        one = {"memory.max": usage + spare, "memory.swap.max": 0}
+        two = {"memory.limit_in_bytes": usage + spare, "memory.memsw.limit_in_bytes": usage + spare}
+        for name, value in (one | two).items():
+            if (self.directory / name).exists():
+                (self.directory / name).write_text(str(value))
+
+    def start(self, adj: int) -> subprocess.Popen:
+        """Start a process in the group that holds no memory yet."""
+        program = [sys.executable, "-S", "-c", CANDIDATE]
+        pipe = subprocess.PIPE
+        member = subprocess.Popen(program, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, bufsize=0)
+        self.members.append(member)
+        (self.directory / "cgroup.procs").write_text(str(member.pid))
+        Path(f"/proc/{member.pid}/oom_score_adj").write_text(str(adj))
+        member.stdin.write(b"\n")
+        return member
+
+    def hold(self, member: subprocess.Popen, size: int, kind: str = "anon") -> bool:
+        """Let a member hold that much more memory; false when it did not within 10 s."""
+        member.stdin.write(f"{kind} {size}\n".encode())
+        ready, _, _ = select.select([member.stdout], [], [], 10)
+        return bool(ready) and member.stdout.readline() == b"ok\n"
+
+    def killed(self) -> list[int]:
+        """Pids of members that ended by SIGKILL."""
+        return [member.pid for member in self.members if member.poll() == -signal.SIGKILL]
+
+    def remove(self) -> None:
+        """End the members and remove the group."""
+        for member in self.members:
+            member.kill()
+            member.wait()
+            member.stdin.close()
+            member.stdout.close()
+        for _ in range(100):
+            with contextlib.suppress(OSError):
+                self.directory.rmdir()
+                return
+            time.sleep(0.05)
+
+
+@pytest.fixture
+def hierarchy(need) -> Path:
+    """Name the directory in which memory cgroups can be made."""
+    need(os.geteuid() == 0, "needs root to make a memory cgroup")
+    root = Path("/sys/fs/cgroup")
+    if (root / "memory" / "memory.limit_in_bytes").exists():
+        return root / "memory"
+    controllers = root / "cgroup.controllers"
+    has_memory = controllers.exists() and "memory" in controllers.read_text().split()
+    need(has_memory, "no memory cgroup is mounted at /sys/fs/cgroup")
+    with contextlib.suppress(OSError):
+        (root / "cgroup.subtree_control").write_text("+memory")
+    need("memory" in (root / "cgroup.subtree_control").read_text().split(), "memory cgroups can not be made")
+    return root
+
+
+@pytest.fixture
+def group(hierarchy, need) -> Iterator[Group]:
+    """Make a cgroup that is gone after the test."""
+    try:
+        made = Group(hierarchy)
+    except OSError as fault:
+        need(None, f"memory cgroups can not be made: {fault}")
+    yield made
+    made.remove()
+
+
+@pytest.fixture
+def may_lower(need) -> None:
+    """Ask for the right to lower oom_score_adj, which containers often take from root."""
+    [effective] = [line for line in Path("/proc/self/status").read_text().splitlines() if "CapEff" in line]
+    need(int(effective.split()[1], 16) >> 24 & 1, "needs CAP_SYS_RESOURCE to lower oom_score_adj")
+
+
+def wrong_scores(host: HostSnapshot) -> dict[int, tuple[int, int | None]]:
+    """Compare every process's computed score with what /proc shows: pid → (shown, computed) where they differ."""
+    kind = scale(host)
+    assert kind is not None
+    scores = {p.pid: decompose(p, host, kernel_scale=kind) for p in host.processes}
+    return {
+        pid: (score.shown, score.computed)
+        for pid, score in scores.items()
+        if score is not None and score.shown is not None and score.shown != score.computed
+    }
+
+
+@pytest.mark.kill
+def test_every_score_of_this_machine(need):
+    """For every process here the computed score is what /proc/PID/oom_score shows, once it holds still."""
+    need(Path("/proc/self/oom_score").exists(), "no oom_score in /proc")
+    need(os.geteuid() == 0, "needs root to read every process")
+    host = look()
+    assert len([p for p in host.processes if not p.kernel_thread]) >= 2
+    wrong = wrong_scores(host)
+    for _ in range(10):  # memory moves between the two reads: what is wrong must be wrong every time
+        if not wrong:
+            break
+        again = wrong_scores(look())
+        wrong = {pid: again[pid] for pid in wrong if pid in again}
+    assert wrong == {}
+
+
+@pytest.mark.kill
+@pytest.mark.parametrize("adj", [0, 1, 333, 999, 1000])
+def test_scores_follow_a_raised_adj(group, adj):
+    """The kernel's own score is ours for each adj."""
+    assert_score_follows(group, adj)
+
+
+@pytest.mark.kill
+@pytest.mark.parametrize("adj", [-1, -333, -500, -999, -1000])
+def test_scores_follow_a_lowered_adj(group, may_lower, adj):
+    """The kernel's own score is ours for each adj below 0, and -1000 is never killed."""
+    assert_score_follows(group, adj)
+
+
+def assert_score_follows(group: Group, adj: int) -> None:
+    member = group.start(adj)
+    assert group.hold(member, 64 * MB)
+    host = look()
+    [row] = [p for p in host.processes if p.pid == member.pid]
+    score = decompose(row, host)
+    assert (score.computed, score.killable) == (score.shown, adj != -1000)
+
+
+SPARE_MB = 16
+Drawn = list[tuple[int, int]]
+
+
+def far_apart(drawn: Drawn) -> bool:
+    """Whether the worst two of (MB, adj) are further apart than pages of programs and libraries move them."""
+    total = sum(size for size, _ in drawn) + 2 * SPARE_MB
+    worst = sorted(size + adj * total / 1000 for size, adj in drawn)  # in MB
+    return worst[-1] - worst[-2] > 16 and worst[-1] > 40
+
+
+def candidates(chance: random.Random, lowest: int) -> Drawn:
+    """Draw (MB, adj): the biggest is never the one that adj alone would take."""
+    while True:
+        drawn = [(chance.randint(8, 80), chance.randint(lowest, 400)) for _ in range(chance.randint(2, 4))]
+        drawn.append((90, chance.randint(lowest, lowest // 2)))
+        if far_apart(drawn):
+            return drawn
+
+
+def victim_and_prediction(group: Group, drawn: Drawn, chance: random.Random) -> tuple[int, int]:
+    """Fill the group until the kernel kills; return whom it took and whom we had named."""
+    total = sum(size for size, _ in drawn) + 2 * SPARE_MB
+    worst = max(drawn, key=lambda each: each[0] + each[1] * total / 1000)
+    for each in drawn:
+        # shared memory of a victim is not reaped but freed when it exits, and a second one dies meanwhile
+        kind = "anon" if each == worst else chance.choice(["anon", "shmem"])
+        assert group.hold(group.start(each[1]), each[0] * MB, kind)
+    filler = group.start(0)
+    group.cap(SPARE_MB * MB)
+    predicted = next_victim(look(), cgroup=group.path)
+    assert not group.killed()
+    for _ in range(4 * SPARE_MB):
+        assert group.hold(filler, MB) or group.killed()
+        if group.killed():
+            break
+    [victim] = group.killed()
+    return victim, predicted.process.pid
+
+
+@pytest.mark.kill
+def test_the_kernel_prefers_a_raised_one(group):
+    """A smaller process with a raised adj dies before a bigger one, as was said before."""
+    victim, predicted = victim_and_prediction(group, [(90, 0), (50, 400), (20, 0)], random.Random(1))
+    assert victim == predicted == group.members[1].pid
+
+
+@pytest.mark.kill
+def test_the_kernel_spares_a_lowered_one(group, may_lower):
+    """The biggest process with a lowered adj survives, as was said before."""
+    victim, predicted = victim_and_prediction(group, [(90, -600), (60, 0), (20, 0)], random.Random(1))
+    assert victim == predicted == group.members[1].pid
+
+
+def play_round(group: Group, lowest: int) -> None:
+    seed = random.randrange(100_000)
+    sys.stdout.write(f"seed {seed}\n")
+    chance = random.Random(seed)
+    drawn = candidates(chance, lowest)
+    victim, predicted = victim_and_prediction(group, drawn, chance)
+    assert victim == predicted, (drawn, [member.pid for member in group.members])
+
+
+@pytest.mark.kill
+@pytest.mark.parametrize("number", range(4))
+def test_the_victim_is_the_predicted_one(group, number):
+    """A cgroup is filled until the kernel kills: the victim is the one that was named before."""
+    play_round(group, 0)
+
+
+@pytest.mark.kill
+@pytest.mark.parametrize("number", range(4))
+def test_the_victim_is_predicted_with_lowered_adjs(group, may_lower, number):
+    """The same with adjs below 0 among the candidates."""
+    play_round(group, -400)
