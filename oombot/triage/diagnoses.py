@@ -9,7 +9,7 @@ from oombot.triage.evidence import boot_s
 from oombot.triage.limits import limit_of
 from oombot.triage.machine import Consumer, Memory, consumers, memory, pressure
 from oombot.triage.matches import Match
-from oombot.triage.prospects import back
+from oombot.triage.prospects import back, is_later
 from oombot.triage.scores import ScoreLine, scores, scores_note
 from oombot.triage.services import how_it_ended
 from oombot.triage.targets import Target, concerns, describe
@@ -25,6 +25,7 @@ class KillLine:
     time_s: float | None
     time_approximate: bool
     text: str
+    kill: OomKill
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,6 +107,7 @@ def _question(
         inside=inside,
         concerned=[kill for kill in inside if concerns(kill, target, asked)],
         target=None if target is None or snapshot is None else describe(target, snapshot),
+        by_unit=bool(asked.strip() and target is None) or (target is not None and target.unit is not None),
     )
 
 
@@ -144,7 +146,7 @@ def _now(snapshot: HostSnapshot, question: Question) -> str:
     parts = []
     if question.target is not None and question.target.now:
         parts.append(question.target.now)
-    elif question.concerned:
+    elif question.concerned and is_later(snapshot, question.concerned[0]):
         last = question.concerned[0]
         parts.append(back(last, limit_of(last), snapshot))
     uptime = "" if snapshot.uptime_s is None else f", up {age(snapshot.uptime_s)}"
@@ -176,4 +178,4 @@ def _failed_units(units: Sequence[Unit]) -> tuple[str, ...]:
 
 def _line(kill: OomKill) -> KillLine:
     """Put one kill into a list."""
-    return KillLine(time_s=kill.time_s, time_approximate=kill.time_approximate, text=brief(kill))
+    return KillLine(time_s=kill.time_s, time_approximate=kill.time_approximate, text=brief(kill), kill=kill)

@@ -22,6 +22,14 @@ def doubt_about(snapshot: HostSnapshot, kills: Sequence[OomKill], since_s: float
     return _log_doubt(snapshot, since_s) or _counter_doubt(snapshot, kills)
 
 
+def missing(snapshot: HostSnapshot, kills: Sequence[OomKill]) -> tuple[int, int] | None:
+    """Compare the kernel's counter with the log: (counted, seen) where the log shows fewer; else None."""
+    if snapshot.oom_kill_count is None:
+        return None
+    seen = sum(of_this_boot(kill, snapshot) and kill.killer == "kernel" for kill in kills)
+    return (snapshot.oom_kill_count, seen) if snapshot.oom_kill_count > seen else None
+
+
 def counter_text(snapshot: HostSnapshot) -> str:
     """Say what the kernel's counter shows."""
     if snapshot.oom_kill_count is None:
@@ -62,11 +70,16 @@ def _log_doubt(snapshot: HostSnapshot, since_s: float | None) -> Doubt | None:
     if log.since_s is None:
         return Doubt(reason=f"it is not known how far the kernel log reaches back; {counter_text(snapshot)}")
     now_s = snapshot.taken_s if snapshot.now_s is None else snapshot.now_s
-    reach = age(now_s - log.since_s)
+    reach_s = now_s - log.since_s
     return Doubt(
-        reason=f"the kernel log reaches back only {reach} (older entries were rotated away); {counter_text(snapshot)}",
-        fix=f"Ask for a shorter span, or keep more of the log: /oom {snapshot.host} since {reach.replace(' ', '')}",
+        reason=f"the kernel log reaches back only {age(reach_s)}, the rest is gone; {counter_text(snapshot)}",
+        fix=f"Ask for what the log covers: /oom {snapshot.host} since {_span(reach_s)}",
     )
+
+
+def _span(seconds: float) -> str:
+    """Write a span as the command takes it, rounded down."""
+    return f"{seconds // 3600:.0f}h" if seconds >= 7200 else f"{max(1, seconds // 60):.0f}m"
 
 
 def _reaches(booted_s: float | None, since_s: float | None) -> bool:
@@ -76,15 +89,14 @@ def _reaches(booted_s: float | None, since_s: float | None) -> bool:
 
 def _counter_doubt(snapshot: HostSnapshot, kills: Sequence[OomKill]) -> Doubt | None:
     """Doubt a log that shows fewer kills than the kernel has counted since boot."""
-    counted = snapshot.oom_kill_count
-    if counted is None:
+    if snapshot.oom_kill_count is None:
         return Doubt(
             reason="the kernel's counter (oom_kill in /proc/vmstat) could not be read, so the log can not be checked"
         )
-    seen = sum(of_this_boot(kill, snapshot) and kill.killer == "kernel" for kill in kills)
-    if counted <= seen:
+    lost = missing(snapshot, kills)
+    if lost is None:
         return None
     return Doubt(
-        reason=f"counter says {counted}, log shows {seen}: the kernel killed, but the log lost it",
-        fix="journalctl -k --boot (or dmesg) on the host may still show it; check journald's rate limit",
+        reason=f"counter says {lost[0]}, log shows {lost[1]}: the kernel killed, but the log lost it",
+        fix="look for lost lines: journalctl -k -b on the host, and journald's rate limit",
     )

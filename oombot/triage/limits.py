@@ -50,7 +50,7 @@ def reason(kill: OomKill, limit: Limit) -> str:
         return f"{limit.owner.label} hit its own memory limit{of_limit}"
     if limit.level == "ancestor":
         above = f"the level above, {limit.owner.label}," if limit.victim.kind != "none" else limit.owner.label
-        return f"{above} hit its memory limit{of_limit} (not the limit of {limit.victim.label} itself)"
+        return f"{above} hit its memory limit{of_limit} (not {limit.victim.short} itself)"
     if limit.level == "some":
         return "a memory cgroup hit its limit; the log does not say which"
     if limit.level == "nodes":

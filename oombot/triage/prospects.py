@@ -5,8 +5,7 @@ from collections.abc import Sequence
 from oombot.model import Cgroup, HostSnapshot, OomKill
 from oombot.triage.amounts import age, ordinal, size
 from oombot.triage.limits import Limit, culprit, held_kb
-from oombot.triage.machine import pressure
-from oombot.triage.services import find_unit, is_up, unit_now
+from oombot.triage.services import find_unit, unit_now, will_run
 from oombot.triage.workloads import workload
 
 WEEK_S = 7 * 86400
@@ -29,6 +28,8 @@ def back(kill: OomKill, limit: Limit, snapshot: HostSnapshot) -> str:
         return f"the host has rebooted since (up for {age(snapshot.uptime_s)})"
     same = [p for p in snapshot.processes if p.comm == kill.comm and p.pid != kill.pid]
     runs = f"a process named {kill.comm} runs now (pid {same[0].pid})" if same else f"no {kill.comm} runs now"
+    if limit.victim.unit is not None and not snapshot.units:
+        return f"the state of {limit.victim.unit} could not be read; {runs}"
     if limit.victim.unit is not None:
         return f"{limit.victim.unit} is not loaded on the host any more; {runs}"
     if limit.victim.container or limit.victim.pod:
@@ -36,11 +37,6 @@ def back(kill: OomKill, limit: Limit, snapshot: HostSnapshot) -> str:
     if kill.task_memcg is None:
         return f"the log does not say which unit it was in; {runs}"
     return f"it belonged to no unit that would restart it; {runs}"
-
-
-def now_line(kill: OomKill, limit: Limit, snapshot: HostSnapshot) -> str:
-    """Say what the host looks like after the kill, in one line."""
-    return f"{back(kill, limit, snapshot)}. Host: {pressure(snapshot)}."
 
 
 def related(kill: OomKill, earlier: Sequence[OomKill]) -> list[OomKill]:
@@ -81,7 +77,7 @@ def outlook(kill: OomKill, limit: Limit, earlier: Sequence[OomKill], snapshot: H
             else "not known yet: the host has not been read since the kill"
         )
     unit = find_unit(snapshot, limit.victim.unit)
-    running = any(p.comm == kill.comm for p in snapshot.processes) if unit is None else is_up(unit)
+    running = any(p.comm == kill.comm for p in snapshot.processes) if unit is None else will_run(unit)
     what = limit.victim.label if unit is not None else kill.comm
     if limit.level in ("own", "ancestor"):
         return (

@@ -29,9 +29,14 @@ def restarts(unit: Unit, result: str) -> bool:
     return result in _RETRIED.get(unit.restart, ())
 
 
-def is_up(unit: Unit) -> bool:
-    """Whether the service runs now, or is coming up."""
-    return unit.active_state in ("active", "activating", "reloading")
+def is_up(unit: Unit) -> bool | None:
+    """Whether the service runs now; None while it comes up or goes down."""
+    return {"active": True, "reloading": True, "failed": False, "inactive": False}.get(unit.active_state)
+
+
+def will_run(unit: Unit) -> bool:
+    """Whether the service runs or is about to, without anybody's help."""
+    return unit.active_state in ("active", "reloading", "activating")
 
 
 def unit_now(unit: Unit, *, since_s: float | None, now_s: float | None) -> str:

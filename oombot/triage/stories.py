@@ -4,9 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from oombot.model import HostSnapshot, OomKill
-from oombot.triage.amounts import size
+from oombot.triage.amounts import shorten, size
 from oombot.triage.limits import choice, limit_of, reason, swap_state
-from oombot.triage.prospects import advice, is_later, now_line, outlook, recurrence
+from oombot.triage.machine import pressure
+from oombot.triage.prospects import advice, back, is_later, outlook, recurrence
 from oombot.triage.services import find_unit, is_up
 
 _LATE_S = 120.0
@@ -19,7 +20,7 @@ _EVIDENCE = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KillStory:
-    """A kill in sentences. `now` is None until the host has been read after the kill.
+    """A kill in sentences. `now` (is it back?) and `machine` are None until the host was read after the kill.
 
     `is_back` is the answer in one word (None = not known); `rss` is the breakdown the kernel printed.
     """
@@ -32,6 +33,7 @@ class KillStory:
     rss: str
     facts: tuple[tuple[str, str], ...]
     now: str | None
+    machine: str | None
     is_back: bool | None
     recurrence: str
     outlook: str
@@ -69,7 +71,8 @@ def about_kill(
         why=choice(kill),
         rss=_rss(kill),
         facts=_facts(kill),
-        now=None if after is None else now_line(kill, limit, after),
+        now=None if after is None else back(kill, limit, after),
+        machine=None if after is None else pressure(after),
         is_back=None if after is None else _is_back(kill, limit.victim.unit, after),
         recurrence=recurrence(kill, others),
         outlook=outlook(kill, limit, others, after),
@@ -100,12 +103,19 @@ def _facts(kill: OomKill) -> tuple[tuple[str, str], ...]:
         ("pgtables", None if kill.pgtables_kb is None else size(kill.pgtables_kb)),
         ("scope", level),
         ("constraint", kill.constraint),
-        ("oom_memcg", kill.oom_memcg),
-        ("task_memcg", kill.task_memcg),
+        *_cgroups(kill),
         ("invoked by", kill.invoker),
-        ("oom.group", kill.oom_group),
+        ("memory.oom.group", kill.oom_group and shorten(kill.oom_group, 120)),
     )
     return tuple((name, value) for name, value in said if value is not None)
+
+
+def _cgroups(kill: OomKill) -> tuple[tuple[str, str | None], ...]:
+    """Name the cgroup of the limit and the victim's: once, where they are the same."""
+    limit, own = (None if path is None else shorten(path, 120) for path in (kill.oom_memcg, kill.task_memcg))
+    if limit is not None and kill.oom_memcg == kill.task_memcg:
+        return (("oom_memcg = task_memcg", limit),)
+    return (("oom_memcg", limit), ("task_memcg", own))
 
 
 def _memory(kill: OomKill) -> tuple[tuple[str, str], ...]:

@@ -6,7 +6,7 @@ from typing import Literal
 
 from oombot.model import HostSnapshot, OomKill
 from oombot.triage.amounts import age, plural
-from oombot.triage.evidence import counter_text, doubt_about
+from oombot.triage.evidence import Doubt, counter_text, doubt_about, missing
 from oombot.triage.limits import limit_of, reason
 from oombot.triage.targets import Target
 
@@ -28,6 +28,7 @@ class Question:
     """What was asked of which host, and the kills that may answer it.
 
     `known` are all known kills, `inside` those in the span, `concerned` those of what was asked about.
+    `by_unit`: the question is (or may be) about a unit, so that a kill of unknown place may be meant.
     """
 
     host: str
@@ -38,6 +39,7 @@ class Question:
     inside: Sequence[OomKill]
     concerned: Sequence[OomKill]
     target: Target | None
+    by_unit: bool
 
     @property
     def subject(self) -> str:
@@ -61,53 +63,90 @@ def not_answering(question: Question, stale_s: float | None) -> Finding:
 def killed(question: Question, snapshot: HostSnapshot) -> Finding:
     """The OOM killer did it: the log has the kill."""
     last, count = question.concerned[0], len(question.concerned)
-    now_s = snapshot.taken_s if snapshot.now_s is None else snapshot.now_s
-    when = "at an unknown time" if last.time_s is None else f"{age(now_s - last.time_s)} ago"
     more = f" {plural(count, 'kill')} {question.span}." if count > 1 else ""
+    lost = missing(snapshot, question.known)
+    short = "" if lost is None else f", of which the log shows only {lost[1]}"
     return Finding(
         answer="oom",
-        verdict=f"Yes, the OOM killer: {brief(last)}, {when}.{more}",
-        reason=f"the kernel log names the kill; {counter_text(snapshot)}",
+        verdict=f"Yes: the OOM killer took {who(last)} {_ago(last, snapshot)}. {_why(last)}.{more}",
+        reason=f"the kernel log names the kill; {counter_text(snapshot)}{short}",
     )
 
 
 def no_kill(question: Question, snapshot: HostSnapshot) -> Finding:
     """No kill is known: not the OOM killer where the evidence is whole, else unknown."""
-    doubt = doubt_about(snapshot, question.known, question.since_s)
+    doubt = doubt_about(snapshot, question.known, question.since_s) or _place_doubt(question)
     ended = _ended(question)
     if doubt is not None:
         whom = f" whether the OOM killer took {question.subject}" if question.subject else ""
-        return Finding(
-            answer="unknown",
-            verdict=f"Unknown{whom}: {doubt.reason}.{ended}",
-            reason=doubt.reason,
-            fix=doubt.fix,
-        )
+        verdict = f"Unknown{whom}: {doubt.reason}.{ended}"
+        return Finding(answer="unknown", verdict=verdict, reason=doubt.reason, fix=doubt.fix)
     if question.target is not None and question.target.blames_oom:
         return Finding(
             answer="unknown",
-            verdict=f"Unknown: systemd says {question.target.label} ran out of memory, but the kernel logged no kill.",
-            reason="systemd also says oom-kill for systemd-oomd, and for a unit above it",
-            fix=f"journalctl -u systemd-oomd; journalctl -u {question.target.label}",
+            verdict=f"Unknown: systemd says {question.subject} ran out of memory, but the kernel logged no kill.",
+            reason="systemd also says oom-kill for what systemd-oomd did, and for a unit below this one",
+            fix=f"journalctl -u systemd-oomd; journalctl -u {question.subject}",
         )
-    others = len(question.inside)
-    if question.subject:
-        beside = f" ({plural(others, 'other kill')} on {question.host})" if others else ""
-        verdict = (
-            f"Not the OOM killer: {question.subject} was not killed by it {question.span}{beside}.{ended}"
-        )
-    else:
-        verdict = f"Not the OOM killer: no kill on {question.host} {question.span}."
     return Finding(
-        answer="not_oom", verdict=verdict, reason=f"the kernel log covers it and {counter_text(snapshot)}"
+        answer="not_oom",
+        verdict=_denial(question) + _sigkill(ended) + _before(question, snapshot),
+        reason=f"the kernel log covers it and {counter_text(snapshot)}",
     )
 
 
+def who(kill: OomKill) -> str:
+    """Name the victim and where it lived."""
+    victim = limit_of(kill).victim
+    place = "" if victim.kind == "none" else f" in {victim.label}"
+    return f"{kill.comm} (pid {kill.pid}){place}"
+
+
 def brief(kill: OomKill) -> str:
-    """Tell a kill in one clause."""
-    limit = limit_of(kill)
-    place = "" if limit.victim.kind == "none" else f" in {limit.victim.label}"
-    return f"{kill.comm} (pid {kill.pid}){place}: {reason(kill, limit)}"
+    """Tell a kill in one line."""
+    return f"{who(kill)}: {reason(kill, limit_of(kill))}"
+
+
+def _why(kill: OomKill) -> str:
+    """Begin a sentence with the reason; the name of a unit keeps its spelling."""
+    why = reason(kill, limit_of(kill))
+    return why[0].upper() + why[1:] if why.startswith(("the ", "a ", "somebody ")) else why
+
+
+def _ago(kill: OomKill, snapshot: HostSnapshot) -> str:
+    """Say how long ago, by the host's clock."""
+    now_s = snapshot.taken_s if snapshot.now_s is None else snapshot.now_s
+    about = "about " if kill.time_approximate else ""
+    return "at an unknown time" if kill.time_s is None else f"{about}{age(now_s - kill.time_s)} ago"
+
+
+def _denial(question: Question) -> str:
+    """Say that it was not the OOM killer."""
+    if not question.subject:
+        return f"Not the OOM killer: no kill on {question.host} {question.span}."
+    others = len(question.inside)
+    beside = f" ({plural(others, 'other kill')} on {question.host})" if others else ""
+    return f"Not the OOM killer: {question.subject} was not killed by it {question.span}{beside}."
+
+
+def _before(question: Question, snapshot: HostSnapshot) -> str:
+    """Mention the last kill before the span: a reboot does not undo it."""
+    inside = {id(kill) for kill in question.inside}
+    earlier = [k for k in question.known if id(k) not in inside and k.time_s is not None]
+    if question.subject or not earlier:
+        return ""
+    last = max(earlier, key=lambda kill: kill.time_s or 0.0)
+    return f" Before that: {who(last)}, {_ago(last, snapshot)}."
+
+
+def _place_doubt(question: Question) -> Doubt | None:
+    """Doubt where a kill's report was lost: a unit was asked for, and the victim's unit is not known."""
+    if not question.by_unit:
+        return None
+    lost = next((kill for kill in question.inside if kill.task_memcg is None), None)
+    if lost is None:
+        return None
+    return Doubt(reason=f"{lost.comm} (pid {lost.pid}) was killed and the log does not say in which unit")
 
 
 def _ended(question: Question) -> str:
@@ -115,5 +154,11 @@ def _ended(question: Question) -> str:
     target = question.target
     if target is None or target.ended is None or target.blames_oom:
         return ""
-    kernel = "; the kernel logged no OOM kill of it" if "SIGKILL" in target.ended else ""
-    return f" {target.label}: {target.ended}{kernel}."
+    return f" {target.label}: {target.ended}."
+
+
+def _sigkill(ended: str) -> str:
+    """Add to a SIGKILL what it is not: the OOM killer also ends a process by it, and leaves a line."""
+    if "SIGKILL" not in ended:
+        return ended
+    return f"{ended[:-1]}, but the kernel logged no OOM kill of it."

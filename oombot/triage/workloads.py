@@ -43,6 +43,13 @@ class Workload:
     user: int | None = None
 
     @property
+    def short(self) -> str:
+        """Name it where its surroundings are already told."""
+        return (
+            f"container {self.container[:12]}" if self.kind == "container" and self.container else self.label
+        )
+
+    @property
     def label(self) -> str:
         """Name it in a sentence: `payments.service`, `container 3f2a9c…`, `pod 1b4e…`."""
         if self.kind == "container":

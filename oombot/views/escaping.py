@@ -47,6 +47,7 @@ def environment(templates: Mapping[str, str]) -> Environment:
         "mention": mention,
         "opaque": opaque,
         "plain": plain,
+        "short": short,
         "when": when,
     }
     return made
@@ -106,6 +107,11 @@ def log(text: str, limit: int = 2900) -> Markup:
         half = limit // 2 - 20
         whole = f"{whole[:half]}\n… left out …\n{whole[-half:]}"
     return _json(whole if whole.strip() else "(empty)")
+
+
+def short(text: object) -> Markup:
+    """Write a name in a list, where a long one would push the rest away."""
+    return _json(_escaped(clean(str(text)), _SLACK, 80))
 
 
 def mention(user_id: str) -> Markup:
