@@ -92,7 +92,7 @@ async def serve(
     async with AsyncExitStack() as stack:
         chat = await stack.enter_async_context(SlackChat(token=tokens.bot, api_url=settings.slack.api_url))
         store = await stack.enter_async_context(SqlStore.open(store_url(settings)))
-        own_hosts = hosts or await stack.enter_async_context(open_hosts(settings))
+        own_hosts = hosts if hosts is not None else await stack.enter_async_context(open_hosts(settings))
         async with asyncio.TaskGroup() as group:
             tasks = Tasks(group)
             context = make_context(settings, own_hosts, chat, store, spawn=tasks.spawn)

@@ -42,10 +42,6 @@ class SlackListeners:
         self._app.command("/oom")(self._command)
         self._app.action(_ANY_BUTTON)(self._press)
         self._app.view("fix")(self._submit)
-        self._app.event("app_mention")(_ignored)
-        self._app.event("message")(_ignored)
-        self._app.event("app_home_opened")(_ignored)
-        self._app.event("member_joined_channel")(_ignored)
         self._handler = AsyncSocketModeHandler(self._app, app_token, web_client=chat.client)
 
     async def __aenter__(self) -> Self:
@@ -123,10 +119,6 @@ class SlackListeners:
             await self._chat.say_alone(channel_id, user_id, view)
         except ChatError as error:
             self._log.warning("answer_not_shown", user=user_id, error=str(error), fix=error.fix)
-
-
-async def _ignored(ack: Callable[..., Awaitable[Any]]) -> None:
-    await ack()
 
 
 def _person(body: Json) -> Person:

@@ -71,12 +71,12 @@ class Answers:
             stale_s=self._age(snapshot) if stale else None,
         )
 
-    async def fresh(self, asked: Question, snapshot: HostSnapshot, *, shared_by: str | None = None) -> Json:
+    async def fresh(self, asked: Question, snapshot: HostSnapshot, *, asker: str | None = None) -> Json:
         """The answer from a reading made just now; several candidates are listed, never guessed."""
         matches = self.matches(asked, snapshot)
         if len(matches) > 1:
             return self._ctx.views.matches(asked.host, asked.target, matches)
-        return await self._view(asked, await self.diagnose(asked, snapshot), shared_by=shared_by)
+        return await self._view(asked, await self.diagnose(asked, snapshot), asker=asker)
 
     async def stale(self, asked: Question, problem: str, *, fix: str = "") -> Json:
         """The answer when the host does not answer: why, what is stored, and how old it is."""
@@ -118,16 +118,18 @@ class Answers:
         others = [r.process for r in badness.ranking(snapshot) if r.process.pid not in pids]
         return (inside + others)[:CANDIDATES]
 
-    async def _view(
-        self, asked: Question, diagnosis: triage.Diagnosis, *, shared_by: str | None = None
-    ) -> Json:
+    async def _view(self, asked: Question, diagnosis: triage.Diagnosis, *, asker: str | None = None) -> Json:
         ask = self._ctx.new_id()
         self._asked[ask] = asked
         while len(self._asked) > REMEMBERED:
             self._asked.popitem(last=False)
         incident_id = await self._incident_id(asked.host, diagnosis)
         return self._ctx.views.triage(
-            diagnosis, incident_id=incident_id, mode=self._ctx.settings.mode, ask=ask, shared_by=shared_by
+            diagnosis,
+            incident_id=incident_id,
+            mode=self._ctx.settings.mode,
+            ask=None if asker else ask,
+            asker=asker,
         )
 
     async def _incident_id(self, host: str, diagnosis: triage.Diagnosis) -> str | None:

@@ -23,14 +23,7 @@ class Cards:
 
     async def draft(self, incident: Incident, *, snapshot: HostSnapshot | None) -> Draft:
         """The card as a message; without a snapshot it says what the log alone says."""
-        earlier = await self._ctx.store.incidents(incident.host, since_s=incident.seen_s - EARLIER_S)
-        story = triage.about_kill(
-            incident.kill,
-            host=incident.host,
-            snapshot=snapshot,
-            earlier=[other.kill for other in earlier if other.id != incident.id and _before(other, incident)],
-            seen_s=incident.seen_s,
-        )
+        story = await self.story(incident, snapshot=snapshot)
         view = self._ctx.views.incident(
             story,
             incident_id=incident.id,
@@ -40,6 +33,17 @@ class Cards:
             suggestion=self._suggestion(incident, snapshot),
         )
         return Draft(key=incident_key(incident.id), channel=incident.channel, view=view)
+
+    async def story(self, incident: Incident, *, snapshot: HostSnapshot | None) -> triage.KillStory:
+        """The kill in sentences, with the earlier kills of its host."""
+        earlier = await self._ctx.store.incidents(incident.host, since_s=incident.seen_s - EARLIER_S)
+        return triage.about_kill(
+            incident.kill,
+            host=incident.host,
+            snapshot=snapshot,
+            earlier=[other.kill for other in earlier if other.id != incident.id and _before(other, incident)],
+            seen_s=incident.seen_s,
+        )
 
     async def enrich(self, incident: Incident) -> None:
         """Read the host a few times after the kill and edit the card; a host that is silent leaves it as it is."""

@@ -206,7 +206,7 @@ class Desk:
         draft = Draft(
             key=f"report:{incident.id}",
             channel=incident.channel,
-            view=self.context.views.report(incident.kill, host=incident.host),
+            view=self.context.views.report(await self.cards.story(incident, snapshot=None)),
             thread_key=incident_key(incident.id),
         )
         await self.context.store.put_messages([draft])
@@ -220,7 +220,7 @@ class Desk:
         if asked is None:
             raise RefusedError("This answer is too old to share. Ask again with /oom.")
         snapshot = await self.readings.now(asked.host)
-        view = await self.answers.fresh(asked, snapshot, shared_by=visit.person.user_id)
+        view = await self.answers.fresh(asked, snapshot, asker=visit.person.user_id)
         await self.context.store.put_messages(
             [Draft(key=f"share:{self.context.new_id()}", channel=visit.channel_id, view=view)]
         )

@@ -146,7 +146,7 @@ class Runs:
     async def _applied(
         self, request: Request, result: Mapping[str, Any], before: HostSnapshot | None
     ) -> None:
-        evidence = {**request.evidence, "result": dict(result)}
+        evidence = {**request.evidence, "runs": _runs(result)}
         status = result.get("status")
         if status == "done":
             if await self._move(request, "applied", evidence=evidence, quiet=True):
@@ -177,7 +177,7 @@ class Runs:
             note = f"could not read back: {error}"
             await self._finish(request, "unverified", {**request.evidence, "problems": [note]})
             return
-        evidence = {**request.evidence, "reads": reads, "problems": problems}
+        evidence = {**request.evidence, "after": reads, "problems": problems}
         await self._finish(request, "contradicted" if problems else "verified", evidence)
 
     async def _finish(self, request: Request, state: str, evidence: Mapping[str, Any]) -> None:
@@ -240,6 +240,18 @@ class Runs:
 
 def _state(context: Context, plan: Plan, snapshot: HostSnapshot) -> str:
     return plans.state(context.remediations[plan.remediation], plan, snapshot)
+
+
+def _runs(result: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """What the helper ran, as evidence: argv, exit status and what it said."""
+    return [
+        {
+            "argv": step.get("argv", []),
+            "exit_status": step.get("exit"),
+            "output": str(step.get("stderr") or step.get("stdout") or "")[:500],
+        }
+        for step in result.get("steps", ())
+    ]
 
 
 def _failure(result: Mapping[str, Any]) -> str:

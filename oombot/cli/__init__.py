@@ -1,0 +1,121 @@
+"""The command line: each command parses, makes one call and draws the answer. Imports stay inside the commands,
+so that `oombot --help` answers at once."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(
+    help="OOM-killer triage and approved remedies for the on-call channel.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+slack_app = typer.Typer(help="Set up Slack.", no_args_is_help=True)
+app.add_typer(slack_app, name="slack")
+
+CONFIG = Path("config/oombot.yaml")
+ConfigOption = Annotated[
+    Path, typer.Option("--config", "-c", envvar="OOMBOT_CONFIG", help="The configuration file.")
+]
+
+
+def main() -> None:
+    """Run a command; every error that oombot knows becomes a sentence and exit 2."""
+    from oombot.errors import ConfigError, OombotError
+
+    try:
+        app()
+    except ConfigError as error:
+        _stop([*error.problems])
+    except OombotError as error:
+        _stop([str(error)] + ([f"fix: {error.fix}"] if error.fix else []))
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def _stop(lines: list[str]) -> None:
+    from oombot.cli.drawing import plain
+
+    for line in lines:
+        sys.stderr.write(f"oombot: {plain(line)}\n")
+    sys.exit(2)
+
+
+@app.command()
+def run(config: ConfigOption = CONFIG) -> None:
+    """Run the bot: follow every host, answer in Slack."""
+    from oombot import app as composition
+    from oombot.cli.serving import until_stopped
+
+    settings = composition.load_settings(config)
+    tokens = composition.load_tokens()
+    until_stopped(lambda stop: composition.serve(settings, tokens, stop=stop))
+
+
+@app.command()
+def demo(
+    port: Annotated[int, typer.Option(help="Port of the page on 127.0.0.1; 0 takes any free one.")] = 4477,
+) -> None:
+    """Try everything here and now: a local Slack, the bot, and a process that the kernel really kills."""
+    from oombot import demo as demonstration
+    from oombot.cli.serving import until_stopped
+
+    def say(line: str) -> None:
+        typer.echo(line)
+        sys.stdout.flush()
+
+    until_stopped(lambda stop: demonstration.serve(port=port, say=say, stop=stop))
+
+
+@app.command()
+def ask(
+    host: Annotated[str, typer.Argument(help="A host of the configuration.")],
+    target: Annotated[str, typer.Argument(help="A PID, a process name or a unit.")] = "",
+    since: Annotated[str, typer.Option(help="How far back: 45s, 30m, 2h, 7d.")] = "",
+    as_json: Annotated[bool, typer.Option("--json", help="The same as data.")] = False,
+    config: ConfigOption = CONFIG,
+) -> None:
+    """Ask a host: was it the OOM killer, who died, why, who is next. Works without Slack."""
+    from oombot.cli.ask import ask as ask_host
+
+    words = [host, *([target] if target else []), *(["since", since] if since else [])]
+    sys.exit(ask_host(" ".join(words), config=config, as_json=as_json))
+
+
+@app.command()
+def explain(
+    file: Annotated[str, typer.Argument(help="A log file, or - for standard input.")] = "-",
+    as_json: Annotated[bool, typer.Option("--json", help="The kills as data.")] = False,
+) -> None:
+    """Explain a kernel log: every kill in it, and the verdict."""
+    from oombot.cli.explain import explain as explain_file
+
+    sys.exit(explain_file(file, as_json=as_json))
+
+
+@app.command()
+def check(config: ConfigOption = CONFIG) -> None:
+    """Check the configuration without touching anything; every mistake as file:line."""
+    from oombot import app as composition
+
+    settings = composition.load_settings(config)
+    typer.echo(f"{config}: ok: mode {settings.mode}, {len(settings.hosts)} host(s)")
+
+
+@app.command()
+def version() -> None:
+    """Print the version."""
+    from oombot import __version__
+
+    typer.echo(f"oombot {__version__}")
+
+
+@slack_app.command()
+def manifest() -> None:
+    """Print the app manifest, to be pasted at api.slack.com/apps → Create New App → From a manifest."""
+    from oombot import app as composition
+
+    typer.echo(composition.data_text("manifest.yaml"), nl=False)

@@ -1,0 +1,120 @@
+"""`oombot ask`: the triage answer on a terminal or as JSON, without Slack."""
+
+import asyncio
+import json
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from oombot import app, triage
+from oombot.cli.drawing import cell, plain
+from oombot.engine.answers import question
+from oombot.errors import HostError
+
+SYMBOLS = {
+    "oom": "[bold red]OOM[/]",
+    "not_oom": "[bold green]not OOM[/]",
+    "unknown": "[bold yellow]unknown[/]",
+}
+
+
+def ask(text: str, *, config: Path, as_json: bool) -> int:
+    """Ask and draw; exit 0 when the host was read, 1 when it could not be asked (what is stored is shown)."""
+    diagnosis, matches, problem, fix = asyncio.run(_ask(text, config))
+    if as_json:
+        Console(soft_wrap=True).print_json(json.dumps(_as_data(diagnosis, matches, problem)), highlight=False)
+    elif matches:
+        _draw_matches(matches)
+    else:
+        _draw(diagnosis)
+    if problem:
+        Console(stderr=True, highlight=False, markup=False).print(
+            plain(f"oombot: {problem}\nfix: {fix or 'see above'}")
+        )
+    return 1 if problem else 0
+
+
+async def _ask(text: str, config: Path) -> tuple[triage.Diagnosis, tuple[triage.Match, ...], str, str]:
+    settings = app.load_settings(config)
+    asked = question(text)
+    settings.host(asked.host)
+    async with app.offline(settings) as bot:
+        try:
+            snapshot = await bot.readings.now(asked.host)
+        except HostError as error:
+            last = await bot.readings.last(asked.host)
+            return await bot.answers.diagnose(asked, last, stale=True), (), str(error), error.fix
+        matches = bot.answers.matches(asked, snapshot)
+        several = matches if len(matches) > 1 else ()
+        return await bot.answers.diagnose(asked, snapshot), several, "", ""
+
+
+def _as_data(
+    diagnosis: triage.Diagnosis, matches: tuple[triage.Match, ...], problem: str
+) -> dict[str, object]:
+    listed = [{"ask": match.ask, "label": match.label, "details": match.details} for match in matches]
+    return {**asdict(diagnosis), "matches": listed, "problem": problem}
+
+
+def _draw_matches(matches: tuple[triage.Match, ...]) -> None:
+    table = Table("ask for", "what", "details", title="Several match; ask for one of them")
+    for match in matches:
+        table.add_row(cell(match.ask), cell(match.label), cell(match.details))
+    Console(highlight=False).print(table)
+
+
+def _draw(diagnosis: triage.Diagnosis) -> None:
+    console = Console(highlight=False)
+    console.print(SYMBOLS[diagnosis.answer], end="  ")
+    for line in (diagnosis.verdict, diagnosis.reason, diagnosis.stale, diagnosis.now):
+        if line:
+            console.print(plain(line), markup=False)
+    if diagnosis.answer == "unknown" and diagnosis.fix:
+        console.print(plain(f"fix: {diagnosis.fix}"), markup=False)
+    _draw_lists(console, diagnosis)
+    for problem in diagnosis.problems:
+        console.print(plain(f"not read: {problem}"), markup=False, style="yellow")
+
+
+def _draw_lists(console: Console, diagnosis: triage.Diagnosis) -> None:
+    if diagnosis.kills:
+        table = Table("when", "kill", title=f"Kills {diagnosis.span}: {diagnosis.kill_count}")
+        for kill in diagnosis.kills:
+            table.add_row(cell(when(kill.time_s, approximate=kill.time_approximate)), cell(kill.text))
+        console.print(table)
+    if diagnosis.target is not None:
+        table = Table("field", "value", title=cell(diagnosis.target.label))
+        for name, value in diagnosis.target.facts:
+            table.add_row(cell(name), cell(value))
+        console.print(table)
+    if diagnosis.memory is not None:
+        memory = diagnosis.memory
+        table = Table("", "total", "used", "free", "shared", "buff/cache", "available", title="Memory")
+        parts = (memory.total, memory.used, memory.free, memory.shared, memory.buff_cache, memory.available)
+        table.add_row("Mem", *(cell(part) for part in parts))
+        table.add_row(
+            "Swap", *(cell(part) for part in (memory.swap_total, memory.swap_used, memory.swap_free))
+        )
+        console.print(table)
+    table = Table("pid", "command", "%mem", "rss", "swap", "unit", title="Largest processes")
+    for row in diagnosis.consumers:
+        percent = f"{row.memory_percent:.1f}"
+        table.add_row(*(cell(part) for part in (row.pid, row.comm, percent, row.rss, row.swap, row.unit)))
+    console.print(table)
+    table = Table("pid", "command", "oom_score", "adj", "made of", "unit", title="Highest OOM scores")
+    for score in diagnosis.scores:
+        parts_ = (score.pid, score.comm, score.shown, score.adj, score.parts, score.unit)
+        table.add_row(*(cell(part) for part in parts_))
+    console.print(table)
+    console.print(plain(diagnosis.scores_note), markup=False, style="dim")
+
+
+def when(time_s: float | None, *, approximate: bool) -> str | None:
+    """A point in time for a terminal, in its own zone; a derived one is marked."""
+    if time_s is None:
+        return None
+    text = datetime.fromtimestamp(time_s, tz=UTC).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+    return f"~{text}" if approximate else text
