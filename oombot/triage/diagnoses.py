@@ -129,7 +129,7 @@ def _diagnosis(
         span=question.span,
         kills=tuple(_line(kill) for kill in listed[:_LISTED]),
         kill_count=len(listed),
-        failed_units=() if snapshot is None else _failed_units(snapshot.units),
+        failed_units=() if snapshot is None else _failed_units(snapshot.units, question.target),
         memory=None if snapshot is None else memory(snapshot),
         consumers=() if snapshot is None else consumers(snapshot),
         scores=() if snapshot is None else scores(snapshot),
@@ -170,9 +170,10 @@ def _stale(snapshot: HostSnapshot | None, stale_s: float | None) -> str:
     return f"not answering, {seen}" + ("" if snapshot is None else ": what is stored follows")
 
 
-def _failed_units(units: Sequence[Unit]) -> tuple[str, ...]:
-    """List failed services with how each ended."""
-    failed = [unit for unit in units if unit.active_state == "failed"]
+def _failed_units(units: Sequence[Unit], target: Target | None) -> tuple[str, ...]:
+    """List failed services, but the one asked about, with how each ended."""
+    asked = None if target is None else target.label
+    failed = [unit for unit in units if unit.active_state == "failed" and unit.name != asked]
     return tuple(f"{unit.name}: {how_it_ended(unit)}" for unit in failed[:_LISTED])
 
 

@@ -74,7 +74,7 @@ def outlook(kill: OomKill, limit: Limit, earlier: Sequence[OomKill], snapshot: H
         return (
             "likely, it keeps happening"
             if often
-            else "not known yet: the host has not been read since the kill"
+            else "whether it will recur shows when the host has been read"
         )
     unit = find_unit(snapshot, limit.victim.unit)
     running = any(p.comm == kill.comm for p in snapshot.processes) if unit is None else will_run(unit)

@@ -42,15 +42,17 @@ def score_line(process: Process, snapshot: HostSnapshot, scale: badness.Scale | 
 
 
 def score_parts(score: badness.Score | None) -> str:
-    """Write the sum: `666 idle + 412 memory − 333 adj`; say when the kernel never takes the process."""
+    """Write the sum: `= 666 idle + 412 memory − 333 adj`; say when the kernel never takes the process."""
     if score is None:
-        return "not computable from what the host let us read"
+        return "(not computable from what the host let us read)"
     if not score.killable:
-        return "never chosen by the kernel"
+        return "(never chosen by the kernel)"
     idle = f"{score.baseline} idle + " if score.baseline else ""
     rest = "" if score.rounding == 0 else f" {_signed(score.rounding)} rounding"
-    drift = "" if score.shown in (None, score.computed) else f" = {score.computed} now"
-    return f"{idle}{score.memory} memory {_signed(score.adj)} adj{rest}{drift}"
+    drift = (
+        "" if score.shown in (None, score.computed) else f" → {score.computed}, it moved while it was read"
+    )
+    return f"= {idle}{score.memory} memory {_signed(score.adj)} adj{rest}{drift}"
 
 
 def scores_note(snapshot: HostSnapshot) -> str:

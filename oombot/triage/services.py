@@ -60,7 +60,7 @@ def how_it_ended(unit: Unit) -> str:
     """Say in words how the main process ended, as systemd saw it."""
     status, code = unit.exec_main_status, unit.exec_main_code
     if unit.result == "timeout":
-        return "systemd's time limit ended it (Result=timeout)"
+        return "systemd ended it at its time limit (Result=timeout)"
     if unit.result == "watchdog":
         return "systemd's watchdog ended it (Result=watchdog)"
     if unit.result == "oom-kill":

@@ -69,7 +69,7 @@ def _process_facts(process: Process | None, snapshot: HostSnapshot) -> tuple[tup
     line = score_line(process, snapshot, badness.scale(snapshot))
     facts = [
         ("process", f"{process.comm} (pid {process.pid})"),
-        ("oom_score", f"{'?' if line.shown is None else line.shown} ({line.parts})"),
+        ("oom_score", f"{'?' if line.shown is None else line.shown} {line.parts}"),
         ("oom_score_adj", "?" if process.oom_score_adj is None else str(process.oom_score_adj)),
         ("RSS", _split(process)),
         ("swap", size(process.swap_kb)),

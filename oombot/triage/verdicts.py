@@ -123,10 +123,10 @@ def _ago(kill: OomKill, snapshot: HostSnapshot) -> str:
 def _denial(question: Question) -> str:
     """Say that it was not the OOM killer."""
     if not question.subject:
-        return f"Not the OOM killer: no kill on {question.host} {question.span}."
+        return f"No OOM kill on {question.host} {question.span}."
     others = len(question.inside)
     beside = f" ({plural(others, 'other kill')} on {question.host})" if others else ""
-    return f"Not the OOM killer: {question.subject} was not killed by it {question.span}{beside}."
+    return f"{question.subject} was not killed by the OOM killer {question.span}{beside}."
 
 
 def _before(question: Question, snapshot: HostSnapshot) -> str:
@@ -154,7 +154,7 @@ def _ended(question: Question) -> str:
     target = question.target
     if target is None or target.ended is None or target.blames_oom:
         return ""
-    return f" {target.label}: {target.ended}."
+    return f" {target.ended[0].upper()}{target.ended[1:]}."
 
 
 def _sigkill(ended: str) -> str:
