@@ -388,10 +388,11 @@ def group(hierarchy, need) -> Iterator[Group]:
 
 
 @pytest.fixture
-def may_lower(need) -> None:
+def may_lower() -> None:
     """Ask for the right to lower oom_score_adj, which containers often take from root."""
     [effective] = [line for line in Path("/proc/self/status").read_text().splitlines() if "CapEff" in line]
-    need(int(effective.split()[1], 16) >> 24 & 1, "needs CAP_SYS_RESOURCE to lower oom_score_adj")
+    if not int(effective.split()[1], 16) >> 24 & 1:  # nothing that CI could install
+        pytest.skip("needs CAP_SYS_RESOURCE to lower oom_score_adj")
 
 
 def wrong_scores(host: HostSnapshot) -> dict[int, tuple[int, int | None]]:

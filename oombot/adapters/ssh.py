@@ -13,7 +13,6 @@ from oombot.adapters.shell import OUTPUT_LIMIT, Lines, announced, argv_for, kill
 from oombot.adapters.ssh_client import (
     Client,
     KnownHosts,
-    Offer,
     SshTarget,
     options_for,
     quoted,
@@ -233,7 +232,7 @@ class SshHosts:
     ) -> asyncssh.SSHClientConnection:
         await self._known.refresh()
         target = link.target
-        offered: list[Offer] = []
+        client = Client()
         try:
             return await asyncssh.connect(
                 target.address,
@@ -242,10 +241,14 @@ class SshHosts:
                 config=None,
                 options=link.options,
                 known_hosts=self._known.loaded,
-                client_factory=lambda: Client(offered),
+                client_factory=lambda: client,
             )
+        except asyncio.CancelledError:
+            client.abort()
+            raise
         except _FAULTS as error:
-            mapped = to_host_error(error, target, self._known, offered=offered[0] if offered else None)
+            client.abort()
+            mapped = to_host_error(error, target, self._known, offered=client.offer)
             if isinstance(mapped, HostLoginError):
                 link.refused, link.refused_until = mapped, asyncio.get_running_loop().time() + _REFUSED_S
             raise mapped from error

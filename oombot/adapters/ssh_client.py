@@ -99,12 +99,19 @@ class KnownHosts:
 class Client(asyncssh.SSHClient):
     """Acknowledges at once and notes the key that a host offered. It never accepts one by itself."""
 
-    def __init__(self, offered: list[Offer]) -> None:
-        """Take the list that a key which known_hosts does not vouch for is noted in."""
-        self._offered = offered
+    def __init__(self) -> None:
+        """Start with no key seen; `offer` is one that known_hosts does not vouch for."""
+        self.offer: Offer | None = None
+        self._connection: asyncssh.SSHClientConnection | None = None
+
+    def abort(self) -> None:
+        """Drop a connection whose login did not come to an end."""
+        if self._connection is not None:
+            self._connection.abort()
 
     def connection_made(self, conn: asyncssh.SSHClientConnection) -> None:
         """Re-arm TCP_QUICKACK after each receive: sshd's Nagle and our delayed ACK cost 42 ms a login otherwise."""
+        self._connection = conn
         sock = conn.get_extra_info("socket")
         if _QUICKACK is None or sock is None or sock.family == socket.AF_UNIX:
             return
@@ -119,7 +126,7 @@ class Client(asyncssh.SSHClient):
 
     def validate_host_public_key(self, host: str, addr: str, port: int, key: asyncssh.SSHKey) -> bool:
         """Note the key that known_hosts does not vouch for, and refuse it."""
-        self._offered.append(Offer(host=host, address=addr, port=port, fingerprint=key.get_fingerprint()))
+        self.offer = Offer(host=host, address=addr, port=port, fingerprint=key.get_fingerprint())
         return False
 
 

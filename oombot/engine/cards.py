@@ -56,7 +56,8 @@ class Cards:
                     "not_enriched", error=str(error)
                 )
                 continue
-            await self._ctx.store.put_messages([await self.draft(incident, snapshot=snapshot)])
+            known = await self._ctx.store.incident(incident.id) or incident  # a second print may have told more
+            await self._ctx.store.put_messages([await self.draft(known, snapshot=snapshot)])
             self._ctx.wake.set()
 
     async def recover(self) -> None:

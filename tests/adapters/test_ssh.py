@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import secrets
 import shutil
 import signal
 import socket
@@ -47,6 +48,12 @@ async def hosts(sshd):
     """The sshd of the run as the only host, web-1."""
     async with SshHosts([target(sshd)], known_hosts=[str(sshd.known_hosts)]) as opened:
         yield opened
+
+
+@pytest.fixture
+def marker():
+    """A number of seconds to sleep that no other process sleeps."""
+    return f"86401.{secrets.randbelow(10**12):012}"
 
 
 def remote(marker):
@@ -99,17 +106,15 @@ async def test_death_by_signal_is_shown_as_shells_do(hosts):
     assert result.exit_status == 137
 
 
-async def test_timeout_ends_the_command_on_the_host(hosts):
+async def test_timeout_ends_the_command_on_the_host(hosts, marker):
     """A command over its time is a sentence here and no process there."""
-    marker = "86401.1"
     with pytest.raises(CommandTimeoutError, match=r"did not finish sleep within 1 s"):
         await hosts.run("web-1", Command(argv=("sleep", marker)), timeout_s=1)
     await gone(marker)
 
 
-async def test_cancel_ends_the_command_on_the_host(hosts):
+async def test_cancel_ends_the_command_on_the_host(hosts, marker):
     """Whoever cancels a run leaves nothing running, children included."""
-    marker = "86401.2"
     command = Command(argv=("sh", "-c", f"sleep {marker} & sleep {marker}"))
     task = asyncio.create_task(hosts.run("web-1", command, timeout_s=60))
     await started(marker)
@@ -119,9 +124,8 @@ async def test_cancel_ends_the_command_on_the_host(hosts):
     await gone(marker)
 
 
-async def test_host_kills_by_itself_when_the_link_is_gone(sshd):
+async def test_host_kills_by_itself_when_the_link_is_gone(sshd, marker):
     """The time limit travels with the command, so that it ends even when nobody can reach the host."""
-    marker = "86401.3"
     async with SshHosts([target(sshd)], known_hosts=[str(sshd.known_hosts)]) as hosts:
         task = asyncio.create_task(hosts.run("web-1", Command(argv=("sleep", marker)), timeout_s=3))
         await started(marker)
@@ -138,9 +142,8 @@ async def test_follow_yields_lines_and_ends_with_the_command(hosts):
     assert [line async for line in hosts.follow("web-1", command)] == [b"a", b"b", b"", b"c"]
 
 
-async def test_closing_a_follow_ends_the_command(hosts):
+async def test_closing_a_follow_ends_the_command(hosts, marker):
     """A follower that is closed leaves no process on the host."""
-    marker = "86401.4"
     lines = hosts.follow("web-1", Command(argv=("sh", "-c", f"echo up; sleep {marker}; :")))
     assert await anext(lines) == b"up"
     await started(marker)
@@ -185,9 +188,9 @@ async def test_a_refused_session_is_tried_on_a_new_connection(start_sshd, tmp_pa
             await lines.aclose()
 
 
-async def test_nothing_runs_twice_when_the_link_breaks(start_sshd, tmp_path):
+async def test_nothing_runs_twice_when_the_link_breaks(start_sshd, tmp_path, marker):
     """A command that was started is never started again, even when its connection is lost."""
-    counter, marker = tmp_path / "ran", "86401.5"
+    counter = tmp_path / "ran"
     command = Command(argv=("sh", "-c", f"echo ran >> {counter}; exec sleep {marker}"))
     with start_sshd(tmp_path / "sshd") as server:
         async with SshHosts([target(server)], known_hosts=[str(server.known_hosts)]) as hosts:
