@@ -40,11 +40,9 @@ def may_undo(policy: Policy, user_id: str, groups: frozenset[str]) -> Ruling:
     )
 
 
-def approvers_text(policy: Policy) -> str:
-    """Slack mentions of who may approve, for the card; user groups first."""
-    groups = [f"<!subteam^{group}>" for group in policy.approvers.groups]
-    users = [f"<@{user}>" for user in policy.approvers.users]
-    return " or ".join(groups + users) or "nobody (policy.approvers is empty)"
+def approver_ids(policy: Policy) -> tuple[str, ...]:
+    """Who may approve, for the card: user groups first; empty means nobody."""
+    return (*policy.approvers.groups, *policy.approvers.users)
 
 
 def _needs_second(policy: Policy, request: Request) -> bool:

@@ -56,7 +56,9 @@ class Cards:
                     "not_enriched", error=str(error)
                 )
                 continue
-            known = await self._ctx.store.incident(incident.id) or incident  # a second print may have told more
+            known = (
+                await self._ctx.store.incident(incident.id) or incident
+            )  # a second print may have told more
             await self._ctx.store.put_messages([await self.draft(known, snapshot=snapshot)])
             self._ctx.wake.set()
 

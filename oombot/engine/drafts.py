@@ -22,7 +22,7 @@ def plan_draft(context: Context, request: Request, *, stale_of: str | None = Non
     view = context.views.plan(
         request,
         mode=context.settings.mode,
-        approvers=policy.approvers_text(context.settings.policy),
+        approvers=policy.approver_ids(context.settings.policy),
         now_s=context.clock(),
         stale_of=stale_of,
     )

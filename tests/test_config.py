@@ -1,0 +1,110 @@
+"""The configuration: every mistake at once, as file:line, and nothing silently taken."""
+
+import pytest
+
+from oombot import config
+from oombot.app import example_config
+from oombot.errors import ConfigError, UnknownHostError
+
+GOOD = "hosts:\n  - name: host42\n  - name: localhost\n    local: true\n"
+
+
+def problems(text: str) -> list[str]:
+    with pytest.raises(ConfigError) as caught:
+        config.load(text, filename="oombot.yaml")
+    return list(caught.value.problems)
+
+
+def test_example_is_valid() -> None:
+    """The shipped example loads, and proposes without running anything."""
+    assert config.load(example_config(), filename="oombot.yaml").mode == "propose"
+
+
+def test_default_mode_is_propose() -> None:
+    """A configuration that names no mode runs nothing."""
+    assert config.load(GOOD, filename="x").mode == "propose"
+
+
+def test_every_mistake_at_once() -> None:
+    """Two mistakes and a repeated key are three lines, each with its place."""
+    text = "mode: aply\nhosts:\n  - name: a\n    prt: 22\nmode: observe\n"
+    found = problems(text)
+    assert any(line.startswith("oombot.yaml:5: mode: this key stands here twice") for line in found)
+    assert "oombot.yaml:4: hosts.0.prt: unknown key" in found
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("hosts: [", "not YAML"),
+        ("", "hosts: Field required"),
+        ("- a\n", "must hold keys and values"),
+        ("hosts:\n  - name: '-x'\n", "String should match pattern"),
+        ("hosts:\n  - name: a;reboot\n", "String should match pattern"),
+        ("hosts:\n  - name: a\n    port: '22'\n", "valid integer"),
+        ("hosts:\n  - name: a\n  - name: a\n", "host named twice: a"),
+        ("hosts:\n  - name: a\n    group: db\n", "a group that is not under groups: db"),
+        ("mode: apply\nhosts:\n  - name: a\n", "nobody could ever approve"),
+        (
+            "mode: apply\npolicy:\n  approvers:\n    users: [U0ADA0001]\nhosts:\n  - name: a\n",
+            "fewer than two approvers",
+        ),
+    ],
+)
+def test_mistakes_are_named(text: str, said: str) -> None:
+    """Each mistake is told in words, with a file and a line in front."""
+    [line] = problems(text)
+    assert said in line
+    assert line.startswith("oombot.yaml:")
+
+
+def test_unknown_host_guesses_and_does_not_pick() -> None:
+    """A mistyped host is refused, with the likely one named."""
+    settings = config.load(GOOD, filename="x")
+    with pytest.raises(UnknownHostError, match=r"Did you mean host42\?"):
+        settings.host("hst42")
+
+
+def test_group_decides_channel() -> None:
+    """A host's kills go to its group's channel, else to the default one."""
+    text = "slack: {channel: ops}\ngroups: {db: {channel: '#db-oncall'}}\nhosts: [{name: a, group: db}, {name: b}]\n"
+    settings = config.load(text, filename="x")
+    assert (settings.channel("a"), settings.channel("b")) == ("db-oncall", "ops")
+
+
+def test_api_url_from_environment_wins() -> None:
+    """SLACK_API_URL points the bot at the local workspace."""
+    settings = config.load(GOOD, filename="x", environ={"SLACK_API_URL": "http://127.0.0.1:1/api/"})
+    assert settings.slack.api_url == "http://127.0.0.1:1/api/"
+
+
+def test_swapped_tokens_are_named() -> None:
+    """Tokens in each other's place are told apart by their prefixes, and never printed."""
+    with pytest.raises(ConfigError) as caught:
+        config.tokens({"SLACK_BOT_TOKEN": "xapp-secret", "SLACK_APP_TOKEN": "xoxb-secret"})
+    said = str(caught.value)
+    assert "SLACK_BOT_TOKEN must begin with xoxb-, but holds an app-level token" in said
+    assert "secret" not in said
+
+
+def test_missing_tokens_are_both_named() -> None:
+    """Without tokens, both are asked for at once."""
+    with pytest.raises(ConfigError) as caught:
+        config.tokens({})
+    assert len(caught.value.problems) == 2
+
+
+def test_token_file_is_taken() -> None:
+    """A token may come from a file's contents, newline and all."""
+    found = config.tokens({"SLACK_APP_TOKEN": "xapp-1"}, {"SLACK_BOT_TOKEN": "xoxb-1\n"})
+    assert (found.bot, found.app) == ("xoxb-1", "xapp-1")
+    assert "xoxb-1" not in repr(found)
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("45s", 45.0), ("30m", 1800.0), ("2h", 7200.0), ("7d", 604800.0), ("2 h", None), ("h", None)],
+)
+def test_durations(text: str, seconds: float | None) -> None:
+    """A length of time is a number and one of s, m, h, d; anything else is refused."""
+    assert config.duration_s(text) == seconds
