@@ -86,8 +86,12 @@ class Page:
     async def handle_state(self, request: web.Request) -> web.Response:
         """Serve all that one person sees; ephemeral messages only since the page was loaded."""
         check_host(request)
-        user_id = request.query.get("as", "")
-        seen = snapshot(self._state, user_id, float(request.query.get("since") or "inf"))
+        try:
+            seen = snapshot(
+                self._state, request.query.get("as", ""), float(request.query.get("since") or "inf")
+            )
+        except (NotOnScreenError, ValueError) as fault:
+            raise web.HTTPNotFound(text=str(fault)) from None
         seen["actions"] = [{"id": action.id, "label": action.label} for action in self._actions.values()]
         seen["commands"] = list(self._commands)
         return _secure(web.json_response(seen))
@@ -139,13 +143,14 @@ class Page:
         """Do what the person did on the page."""
         check_origin(request)
         doing = self._doings.get(request.match_info["doing"])
-        body = await request.json()
-        if doing is None or not isinstance(body, dict):
+        if doing is None:
             raise web.HTTPNotFound
         try:
-            return web.json_response({"result": await doing(body)})
+            return web.json_response({"result": await doing(await request.json())})
         except (NotAllowedError, NotOnScreenError, SlackError) as refusal:
             return web.json_response({"error": str(refusal)})
+        except (KeyError, TypeError, ValueError):
+            raise web.HTTPBadRequest from None
 
     async def announce_changes(self) -> None:
         """Tell every open page about changes, several at once when they come fast."""

@@ -77,7 +77,7 @@ class App:
 async def until(true: Callable[[], Any], seconds: float = 3.0) -> Any:
     """Wait until something holds, and return it."""
     async with asyncio.timeout(seconds):
-        while not (found := true()):
+        while not (found := true()):  # noqa: ASYNC110 (any condition)
             await asyncio.sleep(0.005)
     return found
 

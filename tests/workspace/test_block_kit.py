@@ -48,6 +48,8 @@ def rich_section(*leaves):
     return {"type": "rich_text_section", "elements": list(leaves)}
 
 
+WORDS = rich_section({"type": "text", "text": "x"})
+GROUP = {"label": plain("l"), "options": [option()]}
 GOOD = {
     "header": {"type": "header", "text": plain("h" * 150)},
     "section": section(text=mrkdwn("x" * 3000)),
@@ -63,7 +65,7 @@ GOOD = {
     "image": {"type": "image", "image_url": "https://example.com/x.png", "alt_text": "a"},
     "rich": rich(rich_section({"type": "text", "text": "x", "style": {"bold": True}})),
     "preformatted": rich({"type": "rich_text_preformatted", "elements": [{"type": "text", "text": "dmesg"}]}),
-    "list": rich({"type": "rich_text_list", "style": "bullet", "elements": [rich_section({"type": "text", "text": "x"})]}),
+    "list": rich({"type": "rich_text_list", "style": "bullet", "elements": [WORDS]}),
     "date": rich(rich_section({"type": "date", "timestamp": 1, "format": "{ago}"}, {"type": "user", "user_id": "U1"})),
     "table": {"type": "table", "rows": [[CELL] * 20] * 100, "column_settings": [None, {"align": "right"}]},
     "markdown": {"type": "markdown", "text": "x" * 12_000},
@@ -108,7 +110,7 @@ BAD = {
     "long confirm button": actions(button(confirm={**CONFIRM, "confirm": plain("t" * 31)})),
     "six in overflow": actions({"type": "overflow", "options": [option(str(n)) for n in range(6)]}),
     "101 options": actions(select(options=[option(str(n)) for n in range(101)])),
-    "options and groups": actions(select(options=[option()], option_groups=[{"label": plain("l"), "options": [option()]}])),
+    "options and groups": actions(select(options=[option()], option_groups=[GROUP])),
     "no options": actions(select()),
     "long option": actions(select(options=[option(words="o" * 76)])),
     "long option value": actions(select(options=[option("v" * 151)])),
@@ -117,7 +119,7 @@ BAD = {
     "11 in context": {"type": "context", "elements": [mrkdwn("x")] * 11},
     "button in context": {"type": "context", "elements": [button()]},
     "no alt text": {"type": "image", "image_url": "https://example.com/x.png"},
-    "two image sources": {"type": "image", "image_url": "https://x.example", "slack_file": {"id": "F1"}, "alt_text": "a"},
+    "two image sources": {"type": "image", "image_url": "https://x", "slack_file": {"id": "F1"}, "alt_text": "a"},
     "data image": {"type": "image", "image_url": "data:image/png;base64,", "alt_text": "a"},
     "unknown file": {"type": "image", "slack_file": {"id": "F0NOTHERE"}, "alt_text": "a"},
     "empty rich text": rich(),
