@@ -127,7 +127,7 @@ def snapshot(**fields: Any) -> HostSnapshot:
                 3_100_000,
                 cgroup="/system.slice/mysql.service",
                 oom_score_adj=-500,
-                oom_score=588,
+                oom_score=587,
             ),
             process(5120, "java", 1_340_000, cgroup=PAYMENTS, oom_score=776),
             process(900, "nginx", 12_000, cgroup=WEB, oom_score=668),

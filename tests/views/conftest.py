@@ -1,0 +1,15 @@
+"""Model values for the tests in this folder."""
+
+import runpy
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+_NOUNS = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "nouns.py")))
+
+
+@pytest.fixture(scope="session")
+def nouns() -> SimpleNamespace:
+    """Everything of tests/nouns.py."""
+    return _NOUNS
