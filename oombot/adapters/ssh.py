@@ -41,6 +41,27 @@ _WINDOW: Final = 256 * 1024  # the default of 2 MiB is also the reader's buffer,
 _FAULTS: Final = (asyncssh.Error, OSError, ValueError)
 
 
+@dataclass(slots=True, eq=False)
+class _Pooled:
+    """A connection and how many commands talk through it now; a retired one closes with the last of them."""
+
+    connection: asyncssh.SSHClientConnection
+    users: int = 0
+    retired: bool = False
+
+    def retire(self) -> None:
+        """Take no new commands."""
+        self.retired = True
+        if self.users == 0:
+            self.connection.abort()
+
+    def release(self) -> None:
+        """One command less."""
+        self.users -= 1
+        if self.retired and self.users == 0:
+            self.connection.close()
+
+
 @dataclass(slots=True, kw_only=True)
 class _Link:
     """One host's connection and what bounds its use."""
@@ -49,9 +70,8 @@ class _Link:
     options: asyncssh.SSHClientConnectionOptions
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     sessions: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_SESSIONS_PER_HOST))
-    connection: asyncssh.SSHClientConnection | None = None
+    pooled: _Pooled | None = None
     root: bool = False
-    users: int = 0
     refused: HostLoginError | None = None
     refused_until: float = 0.0
 
@@ -65,6 +85,7 @@ class SshHosts:
         self._known = KnownHosts(known_hosts)
         self._links: dict[str, _Link] = {}
         self._gate = asyncio.Semaphore(_HANDSHAKES)
+        self._pool: set[_Pooled] = set()
         self._reapers: set[asyncio.Task[None]] = set()
         self._open = False
 
@@ -95,7 +116,7 @@ class SshHosts:
         """Close every connection and refuse further use."""
         self._open = False
         await asyncio.gather(*self._reapers, return_exceptions=True)
-        connections = [link.connection for link in self._links.values() if link.connection]
+        connections = [pooled.connection for pooled in self._pool]
         for connection in connections:
             connection.close()
         with contextlib.suppress(TimeoutError):
@@ -103,6 +124,8 @@ class SshHosts:
                 await asyncio.gather(*(each.wait_closed() for each in connections), return_exceptions=True)
         for connection in connections:
             connection.abort()
+        await asyncio.sleep(0)  # asyncssh closes sockets in the next rounds of the loop
+        self._pool.clear()
         self._links.clear()
 
     async def run(self, host: str, command: Command, *, timeout_s: float) -> CommandResult:
@@ -110,14 +133,15 @@ class SshHosts:
         link = self._link(host)
         session = Session()
         try:
-            async with asyncio.timeout(timeout_s), link.sessions, self._using(link):
-                channel = await self._channel(link, command, session, timeout_s)
-                try:
-                    return await _talk(channel, session, command, host)
-                finally:
-                    self._end(link, channel, session, kill=not command.sudo)
+            async with (
+                asyncio.timeout(timeout_s),
+                link.sessions,
+                self._channel(link, command, session, timeout_s, kill=not command.sudo) as channel,
+            ):
+                return await _talk(channel, session, command, host)
         except TimeoutError:
-            self._suspect(link)
+            if link.pooled is not None and link.pooled.users == 0:  # else keepalive will judge the connection
+                self._retire(link)
             doing = f"finish {command.argv[0]}" if session.opened else "answer"
             raise CommandTimeoutError(
                 f"{host} did not {doing} within {timeout_s:g} s; it may be short of memory itself."
@@ -125,17 +149,8 @@ class SshHosts:
 
     async def follow(self, host: str, command: Command) -> AsyncIterator[bytes]:
         """Yield lines until the command ends; closing the iterator ends it on the host."""
-        link, lines = self._link(host), Lines()
-        async with link.sessions, self._using(link):
-            session = Session(streaming=True)
-            try:
-                async with asyncio.timeout(_CONNECT_S):
-                    channel = await self._channel(link, command, session, None)
-            except TimeoutError:
-                self._suspect(link)
-                raise HostUnreachableError(
-                    f"{host} did not answer within {_CONNECT_S:g} s; nothing is followed."
-                ) from None
+        link, lines, session = self._link(host), Lines(), Session(streaming=True)
+        async with link.sessions, self._channel(link, command, session, None, kill=True) as channel:
             try:
                 channel.write(command.stdin.encode())
                 channel.write_eof()
@@ -146,20 +161,6 @@ class SshHosts:
                     yield line
             except _FAULTS as error:
                 raise to_host_error(error, link.target, self._known, running=True) from error
-            finally:
-                self._end(link, channel, session, kill=True)
-
-    def _end(
-        self, link: _Link, channel: asyncssh.SSHClientChannel[bytes], session: Session, *, kill: bool
-    ) -> None:
-        """Close the channel and kill what still runs. A change (sudo) is not cut short because nobody waits."""
-        channel.close()
-        _, pids = announced(bytes(session.stderr))
-        connection = link.connection
-        if kill and session.status is None and pids is not None and connection is not None:
-            reaper = asyncio.create_task(_kill(connection, pids))
-            self._reapers.add(reaper)
-            reaper.add_done_callback(self._reapers.discard)
 
     def _link(self, host: str) -> _Link:
         if not self._open:
@@ -171,61 +172,77 @@ class SshHosts:
         return self._links[host]
 
     @contextlib.asynccontextmanager
-    async def _using(self, link: _Link) -> AsyncIterator[None]:
-        link.users += 1
-        try:
-            yield
-        finally:
-            link.users -= 1
-
-    def _suspect(self, link: _Link) -> None:
-        """After a time-out drop the connection, unless others still talk through it: keepalive judges it then."""
-        if link.users == 0 and link.connection is not None:
-            link.connection.abort()
-            link.connection = None
-
     async def _channel(
-        self, link: _Link, command: Command, session: Session, timeout_s: float | None
-    ) -> asyncssh.SSHClientChannel[bytes]:
-        """Start the command; once more on a new connection where no channel was opened on the pooled one."""
-        pooled = link.connection
+        self, link: _Link, command: Command, session: Session, timeout_s: float | None, *, kill: bool
+    ) -> AsyncIterator[asyncssh.SSHClientChannel[bytes]]:
+        """A channel on which the command was started; what still runs at the end is killed where `kill` allows.
+
+        Where no channel could be opened on the pooled connection, it is tried once more on a new one.
+        """
+        had = link.pooled
         try:
-            return await self._start(link, command, session, timeout_s)
+            pooled, channel = await self._started(link, command, session, timeout_s)
         except _FAULTS as error:
-            if session.opened or pooled is None:
+            if session.opened or had is None:
                 raise to_host_error(error, link.target, self._known, running=session.opened) from error
-        async with link.lock:
-            if link.connection is pooled:
-                if link.users == 1:
-                    pooled.close()
-                link.connection = None
+            if link.pooled is had:
+                self._retire(link)
+            try:
+                pooled, channel = await self._started(link, command, session, timeout_s)
+            except _FAULTS as again:
+                raise to_host_error(again, link.target, self._known, running=session.opened) from again
         try:
-            return await self._start(link, command, session, timeout_s)
-        except _FAULTS as error:
-            raise to_host_error(error, link.target, self._known, running=session.opened) from error
+            yield channel
+        finally:
+            _, pids = announced(bytes(session.stderr))
+            channel.close()
+            if kill and session.status is None and pids is not None and not pooled.connection.is_closed():
+                self._reap(pooled, pids)
+            pooled.release()
 
-    async def _start(
+    async def _started(
         self, link: _Link, command: Command, session: Session, timeout_s: float | None
-    ) -> asyncssh.SSHClientChannel[bytes]:
-        connection = await self._connected(link)
-        become = link.target.become and not link.root
-        line = quoted(argv_for(command, become=become, timeout_s=timeout_s, announce=True))
-        channel, _ = await connection.create_session(
-            lambda: session, line, encoding=None, window=_WINDOW, env=(), send_env=()
-        )
-        return channel
+    ) -> tuple[_Pooled, asyncssh.SSHClientChannel[bytes]]:
+        async with asyncio.timeout(_CONNECT_S):
+            pooled = await self._connected(link)
+            pooled.users += 1
+            become = link.target.become and not link.root
+            line = quoted(argv_for(command, become=become, timeout_s=timeout_s, announce=True))
+            try:
+                channel, _ = await pooled.connection.create_session(
+                    lambda: session, line, encoding=None, window=_WINDOW, env=(), send_env=()
+                )
+            except BaseException:
+                pooled.release()
+                raise
+            return pooled, channel
 
-    async def _connected(self, link: _Link) -> asyncssh.SSHClientConnection:
+    def _retire(self, link: _Link) -> None:
+        if link.pooled is not None:
+            link.pooled.retire()
+            link.pooled = None
+
+    def _reap(self, pooled: _Pooled, pids: tuple[int, int]) -> None:
+        """End a command that nobody waits for any more, without making anybody wait for that."""
+        pooled.users += 1
+        reaper = asyncio.create_task(_kill(pooled.connection, pids))
+        self._reapers.add(reaper)
+        reaper.add_done_callback(self._reapers.discard)
+        reaper.add_done_callback(lambda _: pooled.release())
+
+    async def _connected(self, link: _Link) -> _Pooled:
         async with link.lock:
-            if link.connection is not None and not link.connection.is_closed():
-                return link.connection
-            link.connection = None
+            if link.pooled is not None and not link.pooled.connection.is_closed():
+                return link.pooled
             self._check_refused(link)
             tunnel = await self._connected(self._link(link.target.jump)) if link.target.jump else None
             async with self._gate:
-                link.connection = await self._connect(link, tunnel)
-            link.root = link.connection.get_extra_info("username") == "root"
-            return link.connection
+                connection = await self._connect(link, tunnel.connection if tunnel else None)
+            self._pool = {each for each in self._pool if not each.connection.is_closed()}
+            link.pooled = _Pooled(connection)
+            self._pool.add(link.pooled)
+            link.root = connection.get_extra_info("username") == "root"
+            return link.pooled
 
     async def _connect(
         self, link: _Link, tunnel: asyncssh.SSHClientConnection | None

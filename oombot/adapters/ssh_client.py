@@ -277,5 +277,7 @@ def _reach_fix(error: Exception, target: SshTarget) -> str:
 
 
 def _reason(error: Exception) -> str:
+    if isinstance(error, TimeoutError) and not error.args:
+        return "no answer in time"
     text = getattr(error, "reason", "") or getattr(error, "strerror", "") or str(error)
     return str(text).rstrip(".") or type(error).__name__

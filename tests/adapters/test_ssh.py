@@ -130,7 +130,7 @@ async def test_host_kills_by_itself_when_the_link_is_gone(sshd, marker):
         task = asyncio.create_task(hosts.run("web-1", Command(argv=("sleep", marker)), timeout_s=3))
         await started(marker)
         for link in hosts._links.values():
-            link.connection.abort()
+            link.pooled.connection.abort()
         with pytest.raises(HostUnreachableError, match="whether it finished is not known"):
             await task
     await gone(marker)
@@ -210,7 +210,7 @@ async def test_nothing_runs_twice_when_the_link_breaks(start_sshd, tmp_path, mar
 async def test_a_dead_pooled_connection_is_replaced(hosts):
     """After sshd dropped the connection the next command gets a new one by itself."""
     await hosts.run("web-1", TRUE, timeout_s=10)
-    hosts._links["web-1"].connection.abort()
+    hosts._links["web-1"].pooled.connection.abort()
     assert (await hosts.run("web-1", TRUE, timeout_s=10)).exit_status == 0
 
 
@@ -375,7 +375,7 @@ async def test_known_hosts_is_parsed_once(sshd, tmp_path):
         await asyncio.gather(*(hosts.run(name, TRUE, timeout_s=30) for name in names))
         assert hosts._known.loads == 1
         known.write_text(sshd.known_hosts.read_text())
-        hosts._links["web-0"].connection.abort()
+        hosts._links["web-0"].pooled.connection.abort()
         await hosts.run("web-0", TRUE, timeout_s=30)
         assert hosts._known.loads == 2
 
@@ -395,7 +395,7 @@ async def test_a_jump_host_is_a_pooled_connection(sshd):
     behind = target(sshd, "db-1", jump="web-1")
     async with SshHosts([target(sshd), behind], known_hosts=[str(sshd.known_hosts)]) as hosts:
         assert (await hosts.run("db-1", TRUE, timeout_s=20)).exit_status == 0
-        assert hosts._links["web-1"].connection is not None
+        assert hosts._links["web-1"].pooled.connection is not None
 
 
 async def test_ssh_config_names_the_host(sshd, tmp_path):
