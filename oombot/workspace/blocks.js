@@ -1,11 +1,11 @@
 // Block Kit to DOM nodes. `act(block, element, value)` is called when a person uses an element.
 
-import { el, emoji, safeLink, withEmoji } from "./dom.js";
+import { el, safeLink, words } from "./dom.js";
 import { channel, dateText, group, mrkdwn, user } from "./mrkdwn.js";
 
 export function text(object, names) {
   if (object.type === "mrkdwn") return mrkdwn(object.text, names, { verbatim: object.verbatim });
-  return [object.emoji === false ? object.text : withEmoji(object.text)];
+  return words(object.text, { shortcodes: object.emoji !== false });
 }
 
 export function renderBlocks(blocks, names, act) {
@@ -47,7 +47,7 @@ function placeholder(block) {
 function picture(source) {
   const id = source.slack_file?.id;
   if (id) return el("img", { src: `/page/files/${encodeURIComponent(id)}`, alt: source.alt_text });
-  return el("div", { class: "placeholder" }, "🖼 ", source.alt_text, " ", source.image_url && safeLink(source.image_url, "open image"));
+  return el("div", { class: "placeholder" }, words("🖼 "), source.alt_text, " ", source.image_url && safeLink(source.image_url, "open image"));
 }
 
 function table(block, names) {
@@ -73,9 +73,9 @@ function richPart(part, names) {
 }
 
 const LEAVES = {
-  text: (leaf) => document.createTextNode(leaf.text),
+  text: (leaf) => el("span", {}, words(leaf.text, { shortcodes: false })),
   link: (leaf) => safeLink(leaf.url, leaf.text || leaf.url),
-  emoji: (leaf) => el("span", {}, emoji(leaf.name)),
+  emoji: (leaf) => el("span", {}, words(`:${leaf.name}:`)),
   user: (leaf, names) => user(leaf.user_id, names),
   usergroup: (leaf, names) => group(leaf.usergroup_id, names),
   channel: (leaf, names) => channel(leaf.channel_id, names),

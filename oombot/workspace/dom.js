@@ -1,5 +1,7 @@
 // Builds DOM nodes from data. Text only ever becomes text nodes.
 
+import { withSigns } from "./signs.js";
+
 export function el(tag, attributes = {}, ...children) {
   const node = document.createElement(tag);
   for (const [name, value] of Object.entries(attributes)) {
@@ -36,10 +38,12 @@ const EMOJI = {
   wave: "👋", warning: "⚠️", white_check_mark: "✅", white_circle: "⚪", wrench: "🔧", x: "❌", zap: "⚡", zzz: "💤",
 };
 
-export function emoji(name) {
-  return EMOJI[name] ?? `:${name}:`;
-}
-
+// Shortcodes become emoji.
 export function withEmoji(text) {
   return text.replace(/:([a-z0-9_+-]+):/g, (whole, name) => EMOJI[name] ?? whole);
+}
+
+// Text as nodes: shortcodes converted, common signs drawn.
+export function words(text, { shortcodes = true } = {}) {
+  return withSigns(shortcodes ? withEmoji(text) : text);
 }

@@ -1,15 +1,15 @@
 // Modals with their inputs and errors, confirm dialogs, toasts.
 
-import { el, withEmoji } from "./dom.js";
+import { el, words } from "./dom.js";
 import { choices, options, renderBlocks, text } from "./blocks.js";
 
 const TEXT_TYPES = { plain_text_input: "text", email_text_input: "email", url_text_input: "url", number_input: "number" };
 const PICKERS = { datepicker: ["date", "initial_date"], timepicker: ["time", "initial_time"] };
 
-export function toast(words, kind = "") {
+export function toast(message, kind = "") {
   const box = document.getElementById("toast");
-  if (!words) return;
-  box.textContent = withEmoji(words);
+  if (!message) return;
+  box.replaceChildren(...words(message));
   box.className = `shown ${kind}`;
   clearTimeout(toast.timer);
   toast.timer = setTimeout(() => box.classList.remove("shown"), 6000);

@@ -1,6 +1,6 @@
 // Slack's mrkdwn to DOM nodes. Entities are decoded last, so &lt;!channel&gt; stays literal text.
 
-import { el, safeLink, withEmoji } from "./dom.js";
+import { el, safeLink, withEmoji, words } from "./dom.js";
 
 const decode = (text) => text.replace(/&lt;/g, "<").replace(/&gt;/g, ">").replace(/&amp;/g, "&");
 const TOKEN = /```([\s\S]+?)```|`([^`\n]+)`|<([^<>]+)>/g;
@@ -76,9 +76,9 @@ function styled(text, kept) {
     const after = text.slice(found.index + found[0].length);
     return [...styled(before, kept), el(tag, {}, styled(found[2], kept)), ...styled(after, kept)];
   }
-  return text.split(/(\u0001\d+\u0002)/).map((part) => {
+  return text.split(/(\u0001\d+\u0002)/).flatMap((part) => {
     const placed = /^\u0001(\d+)\u0002$/.exec(part);
-    return placed ? kept[Number(placed[1])] : decode(withEmoji(part));
+    return placed ? kept[Number(placed[1])] : words(decode(withEmoji(part)), { shortcodes: false });
   });
 }
 
@@ -107,7 +107,8 @@ export function channel(id, names, label = null) {
 }
 
 export function group(id, names, label = null) {
-  return el("span", { class: "mention me" }, `@${names.groups[id] ?? label ?? id}`);
+  const found = names.groups[id];
+  return el("span", { class: found?.mine ? "mention me" : "mention" }, `@${found?.handle ?? label ?? id}`);
 }
 
 const FORMATS = {

@@ -1,6 +1,6 @@
 // The page: fetches a snapshot after every change and redraws only what differs.
 
-import { el, emoji, withEmoji } from "./dom.js";
+import { el, words } from "./dom.js";
 import { mrkdwn } from "./mrkdwn.js";
 import { renderBlocks } from "./blocks.js";
 import { askToConfirm, showErrors, showModal, toast } from "./modal.js";
@@ -105,7 +105,7 @@ function channelEntry(c, current) {
   const key = `${page.me} ${c.id}`;
   if (current || !(key in page.seen)) page.seen[key] = last;
   const unread = c.messages.filter((m) => Number(m.ts) > Number(page.seen[key]) && m.user !== page.me).length;
-  const sign = c.is_im ? "✉" : c.is_private ? "🔒" : c.is_archived ? "▤" : "#";
+  const sign = c.is_im ? "@" : c.is_private ? words("🔒") : "#";
   return el("button", {
     type: "button",
     class: [current && "current", unread && "unread", c.is_archived && "archived"].filter(Boolean).join(" "),
@@ -120,7 +120,7 @@ function drawActions(names) {
   if (place.childElementCount === names.actions.length) return;
   place.replaceChildren(...names.actions.map((action) =>
     el("button", { type: "button", class: "button page-action", "data-page-action": action.id, onclick: (event) => runAction(event.currentTarget, action) },
-      withEmoji(action.label))));
+      words(action.label))));
 }
 
 async function runAction(button, action) {
@@ -133,7 +133,7 @@ async function runAction(button, action) {
 }
 
 function drawTop(names, here) {
-  $("title").textContent = page.home ? names.bot.name : `${here.is_private ? "🔒" : "#"} ${here.name}`;
+  $("title").replaceChildren(...(page.home ? [names.bot.name] : words(`${here.is_private ? "🔒" : "#"} ${here.name}`)));
   $("topic").textContent = page.home ? "Home" : `${here.topic}${here.topic ? " · " : ""}${here.members} members`;
   $("composer-form").hidden = page.home || here.is_archived;
   $("composer").placeholder = `Message #${here.name} or ${names.commands[0] ?? ""} …`;
@@ -192,7 +192,7 @@ function drawMessage(m, names, here, compact, inThread) {
   const bot = Boolean(m.bot_id);
   const label = bot ? author.name : author.real_name;
   return el("article", { class: classes, "data-ts": m.ts, "data-user": m.user, "data-ephemeral": m.is_ephemeral ? "true" : null },
-    m.is_ephemeral && el("p", { class: "only-you" }, "👁 Only visible to you"),
+    m.is_ephemeral && el("p", { class: "only-you" }, words("👁 Only visible to you")),
     avatar(m, author, label),
     el("div", { class: "body" },
       el("div", { class: "byline" }, el("strong", {}, label), bot && el("span", { class: "app" }, "APP"),
@@ -202,16 +202,16 @@ function drawMessage(m, names, here, compact, inThread) {
 }
 
 function avatar(m, author, label) {
-  if (m.bot_id) return el("span", { class: "avatar bot", "aria-hidden": true }, emoji("skull"));
+  if (m.bot_id) return el("span", { class: "avatar bot", "aria-hidden": true }, words("💀"));
   const hue = [...m.user].reduce((sum, letter) => sum + letter.charCodeAt(0), 0) % 6;
   return el("span", { class: `avatar hue-${hue}`, "aria-hidden": true }, label.split(" ").map((w) => w[0]).join("").slice(0, 2).toUpperCase());
 }
 
 function content(m, names, use) {
   const edited = m.edited && el("small", { class: "edited" }, " (edited)");
-  const words = !m.blocks?.length && m.text ? el("div", { class: "block text" }, mrkdwn(m.text, names), edited) : null;
+  const plain = !m.blocks?.length && m.text ? el("div", { class: "block text" }, mrkdwn(m.text, names), edited) : null;
   const attachments = (m.attachments ?? []).map((a) => attachment(a, names, use));
-  return [words, renderBlocks(m.blocks ?? [], names, use), attachments, (m.files ?? []).map(file)];
+  return [plain, renderBlocks(m.blocks ?? [], names, use), attachments, (m.files ?? []).map(file)];
 }
 
 function attachment(a, names, use) {
@@ -220,7 +220,7 @@ function attachment(a, names, use) {
   const field = (f) => el("div", { class: "text" }, el("b", {}, f.title), el("br"), mrkdwn(f.value, names));
   bar.append(...[
     a.pretext && el("div", { class: "text" }, mrkdwn(a.pretext, names)),
-    a.title && el("strong", {}, withEmoji(a.title)),
+    a.title && el("strong", {}, words(a.title)),
     a.text && el("div", { class: "text" }, mrkdwn(a.text, names)),
     a.fields && el("div", { class: "fields" }, a.fields.map(field)),
     ...renderBlocks(a.blocks ?? [], names, use),
@@ -230,7 +230,7 @@ function attachment(a, names, use) {
 }
 
 function file(f) {
-  const head = el("header", {}, el("span", {}, "📄"), el("strong", {}, f.title || f.name), el("small", {}, `${f.filetype} · ${size(f.size)}`));
+  const head = el("header", {}, el("span", {}, words("📄")), el("strong", {}, f.title || f.name), el("small", {}, `${f.filetype} · ${size(f.size)}`));
   const link = el("a", { href: `/page/files/${encodeURIComponent(f.id)}`, download: f.name }, "Download");
   if (f.preview === undefined) {
     const image = /^(png|jpe?g|gif)$/.test(f.filetype) && el("img", { src: `/page/files/${encodeURIComponent(f.id)}`, alt: f.title });
@@ -295,16 +295,16 @@ const hands = {
 
 async function send(event, box, threadTs) {
   event.preventDefault();
-  const words = box.value.trim();
-  if (!words) return;
+  const line = box.value.trim();
+  if (!line) return;
   box.value = "";
   hint();
-  const doing = words.startsWith("/") ? "slash" : "say";
-  await act(doing, { channel: page.channel, text: doing === "say" ? withMentions(words) : words, thread_ts: threadTs });
+  const doing = line.startsWith("/") ? "slash" : "say";
+  await act(doing, { channel: page.channel, text: doing === "say" ? withMentions(line) : line, thread_ts: threadTs });
 }
 
-function withMentions(words) {
-  const plain = words.replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;");
+function withMentions(line) {
+  const plain = line.replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;");
   return Object.entries(page.names.users).reduce((done, [id, u]) => done.replaceAll(new RegExp(`@${u.name}\\b`, "g"), `<@${id}>`), plain);
 }
 

@@ -17,7 +17,7 @@ from oombot.workspace.state import State
 HERE: Final = Path(__file__).parent
 ASSETS: Final = {
     "page.css": "text/css", "page.js": "text/javascript", "blocks.js": "text/javascript", "modal.js": "text/javascript",
-    "mrkdwn.js": "text/javascript", "dom.js": "text/javascript",
+    "mrkdwn.js": "text/javascript", "dom.js": "text/javascript", "signs.js": "text/javascript",
 }  # fmt: skip
 CSP: Final = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self';"

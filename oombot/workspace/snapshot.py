@@ -27,7 +27,7 @@ def snapshot(state: State, user_id: str, since: float) -> dict[str, Any]:
             user.id: {"name": user.name, "real_name": user.real_name, "is_bot": user.is_bot}
             for user in directory.users.values()
         },
-        "groups": {group.id: group.handle for group in directory.groups.values()},
+        "groups": {g.id: {"handle": g.handle, "mine": user_id in g.users} for g in directory.groups.values()},
         "channels": [_channel(state, channel, user_id, since) for channel in channels],
         "view": stack[-1] if stack else None,
         "home": state.homes.get(user_id),
