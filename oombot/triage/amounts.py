@@ -8,10 +8,9 @@ def size(kb: float | None) -> str:
     if kb is None:
         return "?"
     value, unit = float(kb), _UNITS[0]
-    for unit in _UNITS:
-        if abs(round(value)) < 1024 or unit == _UNITS[-1]:
-            break
-        value /= 1024
+    for larger in _UNITS[1:]:
+        if round(value) >= 1024:
+            value, unit = value / 1024, larger
     if value == 0:
         return "0"
     if unit == "KiB" or (unit == "MiB" and value >= 10):

@@ -60,10 +60,8 @@ def recurrence(kill: OomKill, earlier: Sequence[OomKill]) -> str:
     if not before:
         return f"first kill of {kill.comm} seen in 7 days"
     count = f"{ordinal(len(before) + 1)} kill of {kill.comm} in 7 days"
-    times = [other.time_s for other in before if other.time_s is not None]
-    if not times or kill.time_s is None:
-        return count
-    return f"{count}, the last one {age(kill.time_s - max(times))} before"
+    last_s = max(other.time_s or 0.0 for other in before)  # _within_week() took none without a time
+    return f"{count}, the last one {age((kill.time_s or 0.0) - last_s)} before"
 
 
 def outlook(kill: OomKill, limit: Limit, earlier: Sequence[OomKill], snapshot: HostSnapshot | None) -> str:

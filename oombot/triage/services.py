@@ -12,7 +12,7 @@ _RETRIED = {
     "on-watchdog": ("watchdog",),
     "on-abort": ("signal", "core-dump"),
 }
-_NOT_RETRIED = {"on-failure": ("success",), "on-abnormal": ("success", "exit-code")}
+_NOT_RETRIED = {"always": (), "on-failure": ("success",), "on-abnormal": ("success", "exit-code")}
 
 
 def find_unit(snapshot: HostSnapshot, name: str | None) -> Unit | None:
@@ -22,8 +22,6 @@ def find_unit(snapshot: HostSnapshot, name: str | None) -> Unit | None:
 
 def restarts(unit: Unit, result: str) -> bool:
     """Whether the unit's Restart= answers this Result (start limits apart)."""
-    if unit.restart == "always":
-        return True
     if unit.restart in _NOT_RETRIED:
         return result not in _NOT_RETRIED[unit.restart]
     return result in _RETRIED.get(unit.restart, ())

@@ -104,8 +104,10 @@ def test_other_kills_do_not_count_for_the_target(nouns):
         ({"result": "exit-code", "exec_main_code": 1, "exec_main_status": None}, "It exited with status ?."),
         (
             {"result": "exit-code", "exec_main_code": 1, "exec_main_status": 137},
-            "It exited with status 137 (128 + SIGKILL: a child was killed by that signal), "
-            "but the kernel logged no OOM kill of it.",
+            (
+                "It exited with status 137 (128 + SIGKILL: a child was killed by that signal), "
+                "but the kernel logged no OOM kill of it."
+            ),
         ),
         ({"result": "timeout", "exec_main_code": 2}, "Systemd ended it at its time limit (Result=timeout)."),
         ({"result": "watchdog", "exec_main_code": 2}, "Systemd's watchdog ended it (Result=watchdog)."),
@@ -144,44 +146,44 @@ def test_span(nouns):
 
 # ------------------------------------------------------------------ nobody knows
 @pytest.mark.parametrize(
-    ("fields", "since_s", "words", "fix"),
+    ("fields", "words", "fix", "since_s"),
     [
         (
             {"source": None, "problem": "permission denied", "fix": "usermod -aG adm oombot"},
-            None,
             "the kernel log could not be read (permission denied)",
             "usermod -aG adm oombot",
+            None,
         ),
-        ({"source": None}, None, "no kernel log was found", "group systemd-journal or adm"),
+        ({"source": None}, "no kernel log was found", "group systemd-journal or adm", None),
         (
             {"since_boot": False, "since_s": 1_795_395_000.0 - 7200},
-            None,
             "the kernel log reaches back only 2 h, the rest is gone",
             "/oom host42 since 2h",
+            None,
         ),
         (
             {"since_boot": False, "since_s": 1_795_395_000.0 - 600},
-            1_795_395_000.0 - 3600,
             "the kernel log reaches back only 10 min",
             "/oom host42 since 10m",
+            1_795_395_000.0 - 3600,
         ),
         (
             {"since_boot": False, "since_s": None},
-            None,
             "it is not known how far the kernel log reaches back",
             "",
+            None,
         ),
         (
             {"since_boot": True},
-            1_795_395_000.0 - 9 * 86400,
             "the kernel log reaches back only 3 days",
             "since 72h",
+            1_795_395_000.0 - 9 * 86400,
         ),
     ],
 )
-def test_lost_log(nouns, quiet, fields, since_s, words, fix):
+def test_lost_log(nouns, fields, words, fix, since_s):
     """A log that is unreadable, rotated or too short proves nothing; the counter is told beside it."""
-    found = ask(nouns.changed(quiet, kernel_log=nouns.log(**fields)), since_s=since_s)
+    found = ask(nouns.snapshot(oom_kill_count=0, kernel_log=nouns.log(**fields)), since_s=since_s)
     assert found.answer == "unknown"
     assert found.verdict.startswith(f"Unknown: {words}" if "could" in words else "Unknown: ")
     assert words in found.verdict
@@ -270,6 +272,12 @@ def test_host_never_seen(nouns):
         None,
     )
     assert found.stale == "not answering, never seen yet"
+
+
+def test_silent_counter_beside_a_kill(nouns):
+    """A kill is told also where the counter can not be read."""
+    found = ask(nouns.snapshot(oom_kill_count=None), [nouns.kill()])
+    assert found.reason == "the kernel log names the kill; the kernel's counter is not readable"
 
 
 # ------------------------------------------------------------------ the numbers

@@ -142,6 +142,12 @@ def test_group_kill(nouns):
     )
 
 
+def test_swap_half_used(nouns):
+    """Swap that is neither missing nor free calls for no word about swap."""
+    story = tell(nouns.kill(scope="global", swap_total_kb=4000, swap_free_kb=1000))
+    assert len(story.advice) == 1
+
+
 def test_no_report(nouns):
     """Without a report nothing is made up."""
     story = tell(nouns.kill(tasks=(), report="", anon_rss_kb=None, file_rss_kb=None, shmem_rss_kb=None))
@@ -211,8 +217,10 @@ def test_a_reading_from_before_the_kill_is_ignored(nouns):
         (
             {"active_state": "failed", "sub_state": "failed", "result": "oom-kill", "restart": "no"},
             False,
-            "payments.service is DOWN: failed for 40 s (Result=oom-kill), 3 restarts so far; "
-            "systemd will not restart it (Restart=no)",
+            (
+                "payments.service is DOWN: failed for 40 s (Result=oom-kill), 3 restarts so far; "
+                "systemd will not restart it (Restart=no)"
+            ),
         ),
         (
             {"active_state": "failed", "result": "oom-kill", "restart": "on-abort"},
