@@ -82,13 +82,15 @@ class Settings(_Strict):
     ssh: Ssh = Ssh()
     policy: Policy = Policy()
     groups: Mapping[str, Group] = Field(default_factory=dict)
-    hosts: tuple[Host, ...] = Field(min_length=1)
+    hosts: tuple[Host, ...]
     store: str | None = None  # database file; default: the state directory
     since_s: int = Field(default=7 * 86400, ge=60)  # how far back a reading looks in the kernel log
     read_timeout_s: float = Field(default=10.0, gt=0, le=120)  # a host that thrashes is given up on then
 
     @model_validator(mode="after")
     def _consistent(self) -> "Settings":
+        if not self.hosts:
+            raise ValueError("hosts is empty: name at least one")
         names = [host.name for host in self.hosts]
         doubled = sorted({name for name in names if names.count(name) > 1})
         if doubled:

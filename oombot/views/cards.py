@@ -110,7 +110,7 @@ class Views:
 
     # ------------------------------------------------------------ plans
     def plan(
-        self, request: Request, *, mode: str, approvers: str, now_s: float, stale_of: str | None = None
+        self, request: Request, *, mode: str, approvers: Sequence[str], now_s: float, stale_of: str | None = None
     ) -> dict[str, Any]:
         """Show a plan that waits for a decision; `stale_of` names the request it replaces."""
         expired = now_s >= request.expires_s
@@ -123,14 +123,16 @@ class Views:
         """Show the same plan after a decision, without buttons; `note` adds a sentence."""
         del now_s  # the state says it all; the time stands in the request
         return self.render(
-            "decided", self._plan(request, mode="apply", approvers="", stale_of=None, note=note)
+            "decided", self._plan(request, mode="apply", approvers=(), stale_of=None, note=note)
         )
 
-    def outcome(self, request: Request, *, undo: bool, now_s: float) -> dict[str, Any]:
-        """Show what came of a request, with the values read back; `undo` offers the way back."""
+    def outcome(
+        self, request: Request, *, undo: bool, undone: bool = False, now_s: float
+    ) -> dict[str, Any]:
+        """Show what came of a request, with the values read back; `undo` offers the way back, `undone` was it."""
         evidence = evidence_of(request.evidence)
         context = contexts.Outcome(
-            request=request, plan=request.plan, evidence=evidence, undo=undo, now_s=now_s
+            request=request, plan=request.plan, evidence=evidence, undo=undo, undone=undone, now_s=now_s
         )
         return self.render("outcome", context)
 
@@ -179,13 +181,13 @@ class Views:
         return self.render("fix_modal", context)
 
     def _plan(
-        self, request: Request, *, mode: str, approvers: str, stale_of: str | None, note: str
+        self, request: Request, *, mode: str, approvers: Sequence[str], stale_of: str | None, note: str
     ) -> contexts.PlanCard:
         return contexts.PlanCard(
             request=request,
             plan=request.plan,
             mode=mode,
-            approvers=approvers,
+            approvers=tuple(approvers),
             stale_of=stale_of,
             note=note,
             undo_of=request.undo_of,

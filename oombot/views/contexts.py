@@ -40,7 +40,7 @@ class PlanCard:
     request: Request
     plan: Plan
     mode: str
-    approvers: str
+    approvers: tuple[str, ...]
     stale_of: str | None
     note: str
     undo_of: str | None
@@ -73,6 +73,7 @@ class Outcome:
     plan: Plan
     evidence: Evidence
     undo: bool
+    undone: bool
     now_s: float
 
 

@@ -27,6 +27,7 @@ _UNSEEN = re.compile(
 _SLACK = {"&": "&amp;", "<": "&lt;", ">": "&gt;", "`": "'"}
 _PLAIN = {"&": "＆", "<": "‹", ">": "›", "`": "'"}  # what a header shows for an entity is not documented
 _PERSON = re.compile(r"[UW][A-Z0-9]{2,20}")
+_GROUP = re.compile(r"S[A-Z0-9]{2,20}")
 
 
 def environment(templates: Mapping[str, str]) -> Environment:
@@ -115,9 +116,11 @@ def short(text: object) -> Markup:
 
 
 def mention(user_id: str) -> Markup:
-    """Name a Slack user so that Slack links the name; anything else is shown as text."""
+    """Name a Slack user or user group so that Slack links the name; anything else is shown as text."""
     if _PERSON.fullmatch(user_id):
         return Markup(f"<@{user_id}>")  # noqa: S704 (a pattern of capitals and digits)
+    if _GROUP.fullmatch(user_id):
+        return Markup(f"<!subteam^{user_id}>")  # noqa: S704 (the same)
     return _json(_escaped(clean(user_id), _SLACK, CLIP))
 
 
