@@ -80,7 +80,7 @@ const LEAVES = {
   usergroup: (leaf, names) => group(leaf.usergroup_id, names),
   channel: (leaf, names) => channel(leaf.channel_id, names),
   broadcast: (leaf) => el("span", { class: "mention me broadcast" }, `@${leaf.range}`),
-  date: (leaf, names) => el("time", { title: leaf.fallback }, dateText(new Date(leaf.timestamp * 1000), leaf.format, names.now)),
+  date: (leaf, names) => el("time", { title: leaf.fallback, "data-at": leaf.timestamp, "data-format": leaf.format }, dateText(new Date(leaf.timestamp * 1000), leaf.format, names.now)),
   color: (leaf) => el("code", {}, leaf.value),
 };
 

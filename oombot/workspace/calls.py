@@ -62,22 +62,22 @@ class Call:
         if scope not in self.state.scopes:
             raise SlackError("missing_scope", needed=scope, provided=",".join(sorted(self.state.scopes)))
 
-    def channel(self, name: str = "channel") -> Channel:
-        """Return the channel of the call as far as the bot can see it; a private one without the bot does not exist."""
+    def channel(self, *, by_name: bool = False) -> Channel:
+        """Return the channel as far as the bot sees it, by id; a private one without the bot does not exist."""
         directory = self.state.directory
-        wanted = self.args.text(name)
-        found = directory.channel_named(wanted)
+        wanted = self.args.text("channel")
+        found = directory.channel_named(wanted) if by_name else directory.channels.get(wanted)
         if found is None or (found.is_private and directory.bot.id not in found.members):
             raise SlackError("channel_not_found")
         return found
 
-    def channel_to_write(self, name: str = "channel") -> Channel:
-        """Return a channel the bot may post to; a user id means the direct message with that user."""
+    def channel_to_write(self) -> Channel:
+        """Return a channel the bot may post to, by id or name; a user id means the direct message with that user."""
         directory = self.state.directory
-        wanted = self.args.text(name)
+        wanted = self.args.text("channel")
         if wanted in directory.users:
             return self._direct_message(wanted)
-        found = self.channel(name)
+        found = self.channel(by_name=True)
         if found.is_archived:
             raise SlackError("is_archived")
         if directory.bot.id not in found.members and "chat:write.public" not in self.state.scopes:

@@ -18,7 +18,7 @@ export function el(tag, attributes = {}, ...children) {
 export function safeLink(url, ...children) {
   const allowed = /^(https?:|mailto:|tel:|slack:)/i.test(url);
   if (!allowed) return el("span", {}, ...children);
-  const own = url.startsWith(location.origin);
+  const own = url.startsWith(`${location.origin}/`);
   return el("a", { href: url, target: own ? null : "_blank", rel: "noopener noreferrer" }, ...children);
 }
 

@@ -51,6 +51,7 @@ export function showModal(view, names, hands) {
     hands.close();
   };
   if (!box.open) box.showModal();
+  (box.querySelector("[autofocus]") ?? box.querySelector(".field [data-action-id]"))?.focus();
 }
 
 function form(view, names, hands, typed) {

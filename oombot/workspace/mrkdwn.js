@@ -125,7 +125,7 @@ function date(rest, fallback, names) {
   const at = new Date(Number(seconds) * 1000);
   if (Number.isNaN(at.getTime()) || !format) return el("span", {}, fallback ?? "");
   const shown = dateText(at, format, names.now);
-  const node = el("time", { datetime: at.toISOString(), title: fallback ?? at.toISOString() }, shown);
+  const node = el("time", { datetime: at.toISOString(), title: fallback ?? at.toISOString(), "data-at": seconds, "data-format": format }, shown);
   return link ? safeLink(link, node) : node;
 }
 

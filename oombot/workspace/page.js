@@ -1,7 +1,7 @@
 // The page: fetches a snapshot after every change and redraws only what differs.
 
 import { el, words } from "./dom.js";
-import { mrkdwn } from "./mrkdwn.js";
+import { dateText, mrkdwn } from "./mrkdwn.js";
 import { renderBlocks } from "./blocks.js";
 import { askToConfirm, showErrors, showModal, toast } from "./modal.js";
 
@@ -350,6 +350,13 @@ function openHome() {
   draw(page.names);
 }
 
+// "3 minutes ago" moves on while the page stays open.
+function tick() {
+  for (const node of document.querySelectorAll('time[data-format*="{ago}"]')) {
+    node.textContent = dateText(new Date(Number(node.dataset.at) * 1000), node.dataset.format, Date.now() / 1000);
+  }
+}
+
 $("whoami").addEventListener("change", (event) => {
   page.me = event.target.value;
   refresh();
@@ -358,5 +365,7 @@ $("menu").addEventListener("click", () => document.body.classList.toggle("menu-o
 $("composer").addEventListener("input", hint);
 $("composer-form").addEventListener("submit", (event) => send(event, $("composer"), null));
 sendOnEnter($("composer"), $("composer-form"));
+$("messages").addEventListener("click", () => document.body.classList.remove("menu-open"));
+setInterval(tick, 10_000);
 await refresh();
 listen();

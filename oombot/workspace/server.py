@@ -68,9 +68,12 @@ class Workspace:
         self._runner = web.AppRunner(app, shutdown_timeout=0.2, access_log=None)
         await self._runner.setup()
         host, port = self._address
-        await web.TCPSite(self._runner, host, port).start()
-        shown_host = f"[{host}]" if ":" in host else host
-        self._state.base_url = f"http://{shown_host}:{self._runner.addresses[0][1]}"
+        try:
+            await web.TCPSite(self._runner, host, port).start()
+        except OSError:
+            await self._runner.cleanup()
+            raise
+        self._state.base_url = f"http://{_shown_host(host)}:{self._runner.addresses[0][1]}"
         self._tasks.start(self._page.announce_changes())
         return self
 
@@ -215,3 +218,10 @@ class Workspace:
             "close": lambda b: self.close_view(b["as"]),
             "home": lambda b: self.open_home(b["as"]),
         }
+
+
+def _shown_host(host: str) -> str:
+    """Return the host as it stands in a URL; a server on every address is reached through loopback."""
+    if host in {"0.0.0.0", "::"}:  # noqa: S104 (compared, not bound)
+        return "127.0.0.1"
+    return f"[{host}]" if ":" in host else host

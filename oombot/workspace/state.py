@@ -3,7 +3,7 @@
 import secrets
 import string
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from oombot.workspace.errors import SlackError
@@ -54,7 +54,7 @@ class StoredFile:
     title: str = ""
     content: bytes | None = None
     is_complete: bool = False
-    channels: tuple[str, ...] = field(default_factory=tuple)
+    channels: tuple[str, ...] = ()
 
 
 class State:

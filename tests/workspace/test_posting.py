@@ -244,6 +244,14 @@ async def test_other_peoples_messages_are_out_of_reach(ws, api, method, error):
     assert error == (await api(method, channel=seed.ONCALL, ts=ts, text="x")).error
 
 
+async def test_names_are_for_posting_only(api):
+    """A channel may be named to post; edits and reads need its id."""
+    posted = await api("chat.postMessage", channel="#oncall", text="x")
+    assert posted.channel == seed.ONCALL
+    for method in ("chat.update", "chat.delete", "conversations.info", "conversations.history"):
+        assert (await api(method, channel="oncall", ts=posted.ts, text="y")).error == "channel_not_found"
+
+
 async def test_edit_window(ws, api, post, clock):
     """When the workspace limits edits, an old message stays as it is."""
     ws.set_edit_window(60)

@@ -8,9 +8,12 @@ import pytest
 from oombot.workspace import Workspace, seed
 
 
-def test_all_fixtures_are_loopback():
-    """Nothing but loopback is used."""
-    assert Workspace().url == ""
+@pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0"])
+async def test_address_is_loopback(host):
+    """The page's address is loopback, also when every interface is bound."""
+    async with Workspace(host=host) as ws:
+        assert ws.url.startswith("http://127.0.0.1:")
+        assert ws.api_url == ws.url + "/api/"
 
 
 async def test_hello(app):
@@ -161,6 +164,28 @@ async def test_closing_leaves_nothing_behind():
         assert asyncio.get_running_loop().time() - before < 1
         await socket.close()
     assert len(asyncio.all_tasks()) == 1
+
+
+async def test_closing_does_not_wait_for_slow_calls():
+    """A call that is still being served does not hold up the end."""
+    async with aiohttp.ClientSession() as session:
+        async with Workspace() as ws:
+            ws.faults.delay("auth.test", 60)
+            headers = {"Authorization": f"Bearer {ws.bot_token}"}
+            waiting = asyncio.create_task(session.post(ws.api_url + "auth.test", headers=headers))
+            await asyncio.sleep(0.05)
+            before = asyncio.get_running_loop().time()
+        assert asyncio.get_running_loop().time() - before < 1
+        with pytest.raises(aiohttp.ClientError):
+            await waiting
+
+
+async def test_taken_port():
+    """A port in use is an error at the start, and leaves nothing open."""
+    async with Workspace() as ws:
+        port = int(ws.url.rpartition(":")[2])
+        with pytest.raises(OSError, match=str(port)):
+            await Workspace(port=port).__aenter__()
 
 
 async def test_a_workspace_opens_once():
