@@ -1,0 +1,319 @@
+"""The host helper: at most once, only what it knows, and only the process that was meant."""
+
+import contextlib
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from importlib import resources
+from pathlib import Path
+
+import psutil
+import pytest
+
+from oombot.helper_call import helper_command
+
+SOURCE = (resources.files("oombot") / "data" / "oombot_helper.py").read_text()
+ID = "request-0001"
+
+
+@pytest.fixture(scope="module")
+def helper():
+    """The helper as a module."""
+    path = resources.files("oombot") / "data" / "oombot_helper.py"
+    spec = importlib.util.spec_from_file_location("oombot_helper", str(path))
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def state(tmp_path):
+    """A state directory of its own."""
+    return tmp_path / "state"
+
+
+@pytest.fixture
+def sleeper():
+    """A process of ours to change."""
+    with subprocess.Popen(["sleep", "600"]) as process:
+        yield process
+        process.kill()
+
+
+@pytest.fixture
+def ask(helper, state, tmp_path, capsys):
+    """Ask the helper in this process; gives its answer."""
+
+    def asked(op="run", name=ID, **more):
+        assert (
+            helper.main(json.dumps({"op": op, "id": name, **more}), str(state), str(tmp_path / "frozen")) == 0
+        )
+        return json.loads(capsys.readouterr().out)
+
+    return asked
+
+
+def start_of(pid):
+    """Field 22 of /proc/PID/stat."""
+    return int(Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[19])
+
+
+def adj(pid):
+    """The value that the kernel shows."""
+    return int(Path(f"/proc/{pid}/oom_score_adj").read_text())
+
+
+def step(pid, value, start=None):
+    """One step of a plan."""
+    words = ["set-adj", "--pid", str(pid), "--start", str(start_of(pid) if start is None else start)]
+    return {"do": [*words, "--value", str(value)], "stdin": ""}
+
+
+def test_a_plan_is_run_and_recorded(ask, sleeper, state):
+    """The value is written, read back, answered and kept on disk for its owner alone."""
+    answer = ask(steps=[step(sleeper.pid, 321)])
+    assert adj(sleeper.pid) == 321
+    assert answer["status"] == "done"
+    assert answer["steps"][0] | {"argv": []} == {
+        "argv": [],
+        "exit": 0,
+        "stdout": "0 -> 321",
+        "stderr": "",
+        "before": "0",
+        "after": "321",
+    }
+    assert json.loads((state / ID).read_text())["status"] == "done"
+    assert oct(state.stat().st_mode)[-3:] == "700"
+
+
+def test_a_second_run_changes_nothing(ask, sleeper):
+    """The same request again gets the recorded result, whatever it asks for."""
+    first = ask(steps=[step(sleeper.pid, 100)])
+    assert ask(steps=[step(sleeper.pid, 200)]) == first
+    assert adj(sleeper.pid) == 100
+
+
+def test_a_plan_runs_once_however_often_it_is_sent(state, sleeper, tmp_path):
+    """Of eight helpers started at once with one request, one runs it."""
+    plan = {"op": "run", "id": ID, "steps": [step(sleeper.pid, value) for value in (10, 20, 30)]}
+    call = f"\nraise SystemExit(main({json.dumps(plan)!r}, {str(state)!r}, {str(tmp_path / 'frozen')!r}))\n"
+
+    def sent(_):
+        return subprocess.run(
+            [sys.executable, "-I", "-"], input=SOURCE + call, capture_output=True, text=True, check=True
+        ).stdout
+
+    with ThreadPoolExecutor(8) as pool:
+        answers = [json.loads(text) for text in pool.map(sent, range(8))]
+    assert {answer["status"] for answer in answers} <= {"done", "running"}
+    assert len({answer["began_s"] for answer in answers}) == 1
+    assert adj(sleeper.pid) == 30
+
+
+def test_result_of_a_run_that_never_came_cancels_it(ask, sleeper):
+    """Who asks for the result before the run came is told absent, and the late run is refused."""
+    assert ask("result")["status"] == "absent"
+    assert ask(steps=[step(sleeper.pid, 100)])["status"] == "cancelled"
+    assert adj(sleeper.pid) == 0
+
+
+def test_result_of_a_run_is_the_run(ask, sleeper):
+    """After a lost link the result can be fetched."""
+    first = ask(steps=[step(sleeper.pid, 100)])
+    assert ask("result") == first
+
+
+def test_a_run_that_was_cut_off_is_unreadable(ask, state):
+    """A record that says running while nobody runs it is for a person to judge."""
+    state.mkdir(mode=0o700)
+    (state / ID).write_text('{"status": "running", "steps": []}')
+    assert ask("result")["status"] == "unreadable"
+
+
+def test_a_run_that_is_going_on_says_so(helper, ask, state):
+    """While the lock is held the same record means running."""
+    state.mkdir(mode=0o700)
+    (state / ID).write_text('{"status": "running", "steps": []}')
+    lock = helper._lock(str(state))
+    assert ask("result")["status"] == "running"
+    os.close(lock)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"steps": []}'])
+def test_a_garbled_record_is_unreadable(ask, state, text):
+    """A record that can not be read is never taken for one that may be run again."""
+    state.mkdir(mode=0o700)
+    (state / ID).write_text(text)
+    assert ask(steps=[])["status"] == "unreadable"
+
+
+def test_a_reused_pid_is_not_hit(ask, sleeper):
+    """Another start time is another process."""
+    answer = ask(steps=[step(sleeper.pid, 100, start=start_of(sleeper.pid) + 1)])
+    assert answer["status"] == "failed"
+    assert "another process now" in answer["steps"][0]["stderr"]
+    assert adj(sleeper.pid) == 0
+
+
+def test_a_process_that_is_gone(ask):
+    """A pid nobody has is a failed step with a sentence."""
+    answer = ask(steps=[step(4_194_300, 5, start=1)])
+    assert "is gone" in answer["steps"][0]["stderr"]
+
+
+def test_a_kernel_thread_is_refused(ask):
+    """Kernel threads are never changed."""
+    threads = [p.pid for p in psutil.process_iter() if p.ppid() == 2]
+    if not threads:
+        pytest.skip("no kernel thread is visible here")
+    answer = ask(steps=[step(threads[0], 5)])
+    assert "kernel thread" in answer["steps"][0]["stderr"]
+
+
+def test_a_failed_step_stops_the_plan(ask, sleeper):
+    """What comes after a failure is not run; what came before stays on record."""
+    answer = ask(steps=[step(sleeper.pid, 10), step(sleeper.pid, 20, start=1), step(sleeper.pid, 30)])
+    assert answer["status"] == "failed"
+    assert [one["exit"] for one in answer["steps"]] == [0, 1]
+    assert adj(sleeper.pid) == 10
+
+
+BAD = {
+    "unknown verb": {"do": ["rm", "-rf", "/"]},
+    "no words": {"do": []},
+    "no list": {"do": "set-adj --pid 5"},
+    "not words": {"do": ["set-adj", 5]},
+    "too few": {"do": ["set-adj", "--pid", "77"]},
+    "order": {"do": ["set-adj", "--start", "1", "--pid", "77", "--value", "1"]},
+    "init": {"do": ["set-adj", "--pid", "1", "--start", "1", "--value", "1"]},
+    "too low": {"do": ["set-adj", "--pid", "77", "--start", "1", "--value", "-1001"]},
+    "too high": {"do": ["set-adj", "--pid", "77", "--start", "1", "--value", "1001"]},
+    "path": {"do": ["set-adj", "--pid", "../1", "--start", "1", "--value", "1"]},
+    "other digits": {"do": ["set-adj", "--pid", "٧٧", "--start", "1", "--value", "1"]},
+    "newline": {"do": ["set-adj", "--pid", "77\n", "--start", "1", "--value", "1"]},
+    "input": {"do": ["set-adj", "--pid", "77", "--start", "1", "--value", "1"], "stdin": "x"},
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_what_it_does_not_know_is_refused_before_anything_runs(ask, sleeper, state, name):
+    """One bad step refuses the whole plan, and leaves no record."""
+    assert ask(steps=[step(sleeper.pid, 10), BAD[name]])["status"] == "refused"
+    assert adj(sleeper.pid) == 0
+    assert not (state / ID).exists()
+
+
+@pytest.mark.parametrize("name", ["", "short", "../../etc/x", "a" * 65, "with blank", ".lock", "newline-\n"])
+def test_ids_that_are_no_ids(ask, state, name):
+    """An id is a plain file name of a fixed alphabet."""
+    assert ask("result", name)["status"] == "refused"
+    assert not state.exists() or not list(state.iterdir())
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", "7", '{"id": "request-0001"}', '{"id": "request-0001", "op": "sh"}']
+)
+def test_what_is_no_request(helper, state, capsys, text):
+    """Rubbish is answered as refused, not with a traceback."""
+    helper.main(text, str(state))
+    assert json.loads(capsys.readouterr().out)["status"] == "refused"
+
+
+def test_a_frozen_host_runs_nothing(ask, sleeper, tmp_path):
+    """The freeze file of the host's owner stops runs, not the asking for results."""
+    (tmp_path / "frozen").touch()
+    assert ask(steps=[step(sleeper.pid, 10)])["status"] == "frozen"
+    assert adj(sleeper.pid) == 0
+    assert ask("result")["status"] == "absent"
+
+
+def test_a_directory_open_to_others_is_not_believed(ask, sleeper, state):
+    """Records that anybody may write prove nothing."""
+    state.mkdir()
+    state.chmod(0o777)
+    assert ask(steps=[step(sleeper.pid, 10)])["status"] == "refused"
+    assert adj(sleeper.pid) == 0
+
+
+def test_old_records_are_forgotten(ask, sleeper, state):
+    """Records older than 30 days go when the next plan is run."""
+    ask("result", "old-request")
+    os.utime(state / "old-request", (time.time() - 31 * 86400,) * 2)
+    ask(steps=[step(sleeper.pid, 10)])
+    assert sorted(path.name for path in state.iterdir()) == [".lock", ID]
+
+
+def test_a_request_cut_anywhere_runs_nothing(sleeper, tmp_path):
+    """The source sent along, ended early at any line or within the last one, changes nothing."""
+    request = {"op": "run", "id": ID, "steps": [step(sleeper.pid, 99)]}
+    text = helper_command(SOURCE, request).stdin.rstrip("\n")
+    lines = [at for at, char in enumerate(text) if char == "\n"]
+    for cut in (*lines[::12], len(text) - 5, len(text) - 1):
+        subprocess.run(
+            [sys.executable, "-I", "-"],
+            input=text[:cut],
+            capture_output=True,
+            text=True,
+            check=False,
+            env={"XDG_STATE_HOME": str(tmp_path), "HOME": str(tmp_path)},
+        )
+    assert adj(sleeper.pid) == 0
+
+
+def test_a_kill_in_the_middle_leaves_a_readable_truth(state, sleeper, tmp_path):
+    """A helper that is killed while it runs leaves unreadable or done behind, never absent and never a second run."""
+    steps = [step(sleeper.pid, value % 1000) for value in range(1, 400)]
+    plan = {"op": "run", "id": ID, "steps": steps}
+    call = f"\nraise SystemExit(main({json.dumps(plan)!r}, {str(state)!r}, {str(tmp_path / 'frozen')!r}))\n"
+    with subprocess.Popen(
+        [sys.executable, "-I", "-"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL
+    ) as process:
+        process.stdin.write((SOURCE + call).encode())
+        process.stdin.close()
+        while not (state / ID).exists():
+            time.sleep(0.005)
+        process.kill()
+    ask = f"\nraise SystemExit(main({json.dumps({'op': 'result', 'id': ID})!r}, {str(state)!r}))\n"
+    result = subprocess.run(
+        [sys.executable, "-I", "-"], input=SOURCE + ask, capture_output=True, text=True, check=True
+    )
+    assert json.loads(result.stdout)["status"] in ("unreadable", "done")
+
+
+def test_the_kernels_refusal_is_a_sentence(helper, need, state):
+    """Without CAP_SYS_RESOURCE a value can not be lowered, and the answer says why."""
+    need(os.geteuid() == 0, "runs only as root, who can become somebody else")
+    state.mkdir()
+    os.chown(state, 65534, 65534)
+    state.chmod(0o700)
+    for parent in list(state.parents)[:3]:
+        with contextlib.suppress(OSError):
+            parent.chmod(parent.stat().st_mode | 0o011)
+    with subprocess.Popen(["sleep", "60"], user=65534, group=65534, extra_groups=[]) as process:
+        plan = {"op": "run", "id": ID, "steps": [step(process.pid, -5)]}
+        call = f"\nraise SystemExit(main({json.dumps(plan)!r}, {str(state)!r}))\n"
+        done = subprocess.run(
+            ["/usr/bin/python3", "-I", "-"],
+            input=SOURCE + call,
+            capture_output=True,
+            text=True,
+            check=True,
+            user=65534,
+            group=65534,
+            extra_groups=[],
+        )
+        process.kill()
+    answer = json.loads(done.stdout)
+    assert answer["status"] == "failed"
+    assert "CAP_SYS_RESOURCE" in answer["steps"][0]["stderr"]
+
+
+def test_it_needs_nothing_but_the_standard_library():
+    """The one file is all there is to send, and short enough to be read."""
+    modules = {line.split()[1] for line in SOURCE.splitlines() if line.startswith(("import ", "from "))}
+    assert modules <= set(sys.stdlib_module_names)
+    assert SOURCE.count("\n") <= 300
