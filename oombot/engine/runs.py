@@ -19,6 +19,7 @@ from oombot.model import Draft, HostSnapshot, Plan, Request
 RUN_TIMEOUT_S = 120.0
 BUTTONS_GONE_WITHIN_S = 3.0
 SETTLE_S = 0.2
+STILL_RUNNING_S, STILL_RUNNING_TRIES = 1.0, 10
 
 
 class Runs:
@@ -137,9 +138,14 @@ class Runs:
         """The run's own record on the host decides; what can not be read is unverified, and never run again."""
         try:
             result = await self._ask_helper(request, {"op": "result"})
+            for _ in range(STILL_RUNNING_TRIES):
+                if result.get("status") != "running":
+                    break
+                await asyncio.sleep(STILL_RUNNING_S)
+                result = await self._ask_helper(request, {"op": "result"})
         except HostError as error:
             note = f"the host does not say whether it ran: {error}"
-            await self._finish(request, "unverified", {"problems": [note]})
+            await self._finish(request, "unverified", {**request.evidence, "problems": [note]})
             return
         await self._applied(request, result, None)
 
