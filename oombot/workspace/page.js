@@ -366,6 +366,11 @@ $("composer").addEventListener("input", hint);
 $("composer-form").addEventListener("submit", (event) => send(event, $("composer"), null));
 sendOnEnter($("composer"), $("composer-form"));
 $("messages").addEventListener("click", () => document.body.classList.remove("menu-open"));
+document.addEventListener("click", (event) => {
+  for (const menu of document.querySelectorAll("details[open]")) {
+    if (!menu.contains(event.target)) menu.open = false;
+  }
+});
 setInterval(tick, 10_000);
 await refresh();
 listen();

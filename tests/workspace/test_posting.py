@@ -1,6 +1,7 @@
 """chat.postMessage, chat.update, chat.delete, chat.postEphemeral and what history returns."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -291,3 +292,85 @@ async def test_form_fields_carry_json(ws, http, kit):
     async with http.post(ws.api_url + "chat.postMessage", data=form, headers=headers) as answer:
         assert (await answer.json())["ok"]
     assert ws.messages("oncall")[0]["blocks"][0]["type"] == "section"
+
+
+async def test_edit_of_attachments_alone(ws, api, post, kit):
+    """An edit with attachments only leaves text and blocks as they are."""
+    ts = (await post(text="x", blocks=[kit.section])).ts
+    assert (await api("chat.update", channel=seed.ONCALL, ts=ts, attachments=[{"text": "a"}])).ok
+    (message,) = ws.messages("oncall")
+    assert (message["text"], len(message["blocks"]), message["attachments"][0]["text"]) == ("x", 1, "a")
+
+
+async def test_archived_channels_are_not_edited(ws, api, post):
+    """Once a channel is archived its messages stay."""
+    ts = (await post(text="x")).ts
+    ws.directory.put_channel(replace(ws.directory.channels[seed.ONCALL], is_archived=True))
+    assert (await api("chat.update", channel=seed.ONCALL, ts=ts, text="y")).error == "is_archived"
+
+
+async def test_metadata_survives_or_changes(ws, api, post):
+    """An edit may replace the metadata."""
+    ts = (await post(text="x", metadata=METADATA)).ts
+    changed = {**METADATA, "event_payload": {"id": "i2"}}
+    await api("chat.update", channel=seed.ONCALL, ts=ts, text="y", metadata=changed)
+    assert ws.messages("oncall")[0]["metadata"] == changed
+
+
+async def test_markdown_text(ws, api, post):
+    """markdown_text alone is the text, within its own limit."""
+    await post(markdown_text="**bold**")
+    assert ws.messages("oncall")[0]["text"] == "**bold**"
+    assert (
+        await api("chat.postMessage", channel=seed.ONCALL, markdown_text="x" * 12_001)
+    ).error == "msg_too_long"
+
+
+@pytest.mark.parametrize("attachments", ["{", {"text": "a"}, ["a"]])
+async def test_attachments_are_a_list_of_objects(api, attachments):
+    """Attachments of another shape are refused."""
+    answer = await api("chat.postMessage", channel=seed.ONCALL, attachments=attachments)
+    assert answer.error == "invalid_attachments"
+
+
+async def test_hundred_attachments(api):
+    """There are at most 100 attachments."""
+    answer = await api("chat.postMessage", channel=seed.ONCALL, attachments=[{"text": "a"}] * 101)
+    assert answer.error == "too_many_attachments"
+
+
+@pytest.mark.parametrize("metadata", [{"event_type": "", "event_payload": {}}, {**METADATA, "entities": []}])
+async def test_metadata_shape(api, metadata):
+    """Metadata has a type, a payload and nothing else."""
+    answer = await api("chat.postMessage", channel=seed.ONCALL, text="x", metadata=metadata)
+    assert answer.error in {"invalid_metadata_format", "invalid_metadata_schema"}
+
+
+async def test_broadcast_reply(api, post):
+    """A broadcast reply is in the channel's history too; a reply alone is found by its own ts."""
+    parent = (await post(text="parent")).ts
+    reply = (await post(text="reply", thread_ts=parent, reply_broadcast=True)).ts
+    history = (await api("conversations.history", channel=seed.ONCALL)).messages
+    assert [m["ts"] for m in history] == [reply, parent]
+    alone = (await api("conversations.replies", channel=seed.ONCALL, ts=reply)).messages
+    assert [m["ts"] for m in alone] == [reply]
+    link = (await api("chat.getPermalink", channel=seed.ONCALL, message_ts=reply)).permalink
+    assert f"thread_ts={parent}" in link
+
+
+async def test_inclusive_bounds(api, post):
+    """inclusive counts the bounds in."""
+    ts = (await post(text="x")).ts
+    bounds = {"oldest": ts, "latest": ts}
+    assert (await api("conversations.history", channel=seed.ONCALL, **bounds)).messages == []
+    assert (
+        len((await api("conversations.history", channel=seed.ONCALL, inclusive=True, **bounds)).messages) == 1
+    )
+
+
+@pytest.mark.parametrize(
+    ("content", "error"), [({}, "no_text"), ({"text": "x", "thread_ts": "1.000000"}, "thread_not_found")]
+)
+async def test_ephemeral_obeys_the_same_rules(api, content, error):
+    """An ephemeral message needs content and a real thread."""
+    assert (await api("chat.postEphemeral", channel=seed.ONCALL, user=seed.ADA, **content)).error == error

@@ -258,3 +258,74 @@ async def test_home_tab_by_hash(api, kit):
         await api("views.publish", user_id=seed.ADA, view=home, hash=first["hash"])
     ).error == "hash_conflict"
     assert (await api("views.publish", user_id=seed.ADA, view=kit.modal)).error == "invalid_arguments"
+
+
+PICKS = {
+    "plain_text_input": ("words", {"value": "words"}),
+    "email_text_input": ("a@b.example", {"value": "a@b.example"}),
+    "datepicker": ("2026-11-23", {"selected_date": "2026-11-23"}),
+    "users_select": (seed.BEN, {"selected_user": seed.BEN}),
+    "multi_users_select": ([seed.BEN], {"selected_users": [seed.BEN]}),
+}
+
+
+@pytest.mark.parametrize("kind", PICKS)
+async def test_inputs(ws, app, opened, kit, kind):
+    """Each input puts its value where Slack puts it."""
+    typed, held = PICKS[kind]
+    element = {"type": kind, "action_id": "a"}
+    await opened(blocks=[{"type": "input", "block_id": "b", "label": kit.plain("l"), "element": element}])
+    assert await ws.submit(seed.ADA, {"b": typed}) == {}
+    values = app.envelopes[-1]["payload"]["view"]["state"]["values"]
+    assert values == {"b": {"a": {"type": kind, **held}}}
+
+
+async def test_option_inputs(ws, app, opened, kit):
+    """Untouched inputs submit what they started with; optional ones may stay empty; groups are searched too."""
+    first, second = ({"text": kit.plain(v), "value": v} for v in "ab")
+    elements = {
+        "radio": {"type": "radio_buttons", "options": [first, second], "initial_option": second},
+        "boxes": {"type": "checkboxes", "options": [first, second], "initial_options": [first]},
+        "select": {"type": "static_select", "option_groups": [{"label": kit.plain("g"), "options": [first]}]},
+        "date": {"type": "datepicker", "initial_date": "2026-11-23"},
+        "none": {"type": "static_select", "options": [first]},
+    }
+    blocks = [
+        {
+            "type": "input",
+            "block_id": name,
+            "label": kit.plain(name),
+            "optional": name == "none",
+            "element": element,
+        }
+        for name, element in elements.items()
+    ]
+    await opened(blocks=[{**b, "element": {**b["element"], "action_id": "a"}} for b in blocks])
+    assert await ws.submit(seed.ADA, {"select": "a"}) == {}
+    values = {
+        name: held["a"] for name, held in app.envelopes[-1]["payload"]["view"]["state"]["values"].items()
+    }
+    assert (values["radio"]["selected_option"], values["boxes"]["selected_options"]) == (second, [first])
+    assert (values["select"]["selected_option"], values["none"]["selected_option"]) == (first, None)
+    assert values["date"]["selected_date"] == "2026-11-23"
+
+
+async def test_update_of_a_home_tab(ws, api, kit):
+    """A home tab is updated like a modal."""
+    home = {"type": "home", "blocks": [kit.section]}
+    view = (await api("views.publish", user_id=seed.ADA, view=home)).view
+    assert (await api("views.update", view_id=view["id"], view={**home, "callback_id": "c"})).ok
+    assert ws.home(seed.ADA)["callback_id"] == "c"
+
+
+async def test_unknown_response_action(ws, app, opened):
+    """A response_action Slack does not know is trouble."""
+    await opened()
+    app.answer = lambda _envelope: {"response_action": "explode"}
+    assert "trouble" in (await ws.submit(seed.ADA, {"why": "x"}))[""]
+
+
+async def test_nothing_to_click(ws):
+    """Without a modal and a home tab there is nothing to press."""
+    with pytest.raises(NotOnScreenError):
+        await ws.click_view(seed.ADA, "go")

@@ -1,5 +1,7 @@
 """Tokens, scopes, limits and the directory methods."""
 
+from dataclasses import replace
+
 import aiohttp
 import pytest
 
@@ -201,3 +203,50 @@ async def test_permalink_of_nothing(api):
     assert (
         await api("chat.getPermalink", channel=seed.ONCALL, message_ts="1.000000")
     ).error == "message_not_found"
+
+
+async def test_api_test_needs_no_token(ws, http):
+    """api.test answers with its arguments, or with the error asked for."""
+    async with http.post(ws.api_url + "api.test", data={"a": "b"}) as answer:
+        assert (await answer.json())["args"] == {"a": "b"}
+    async with http.post(ws.api_url + "api.test", data={"error": "my_error"}) as answer:
+        assert (await answer.json())["error"] == "my_error"
+
+
+@pytest.mark.parametrize(
+    ("method", "arguments", "error"),
+    [
+        ("conversations.list", {"types": "everything"}, "invalid_types"),
+        ("conversations.list", {"limit": "many"}, "invalid_limit"),
+        ("conversations.history", {"channel": seed.ONCALL, "limit": 1000}, "invalid_limit"),
+        ("conversations.open", {"users": seed.DEACTIVATED}, "user_disabled"),
+        ("conversations.open", {}, "users_list_not_supplied"),
+        ("usergroups.users.list", {}, "invalid_arguments"),
+        ("views.update", {"view": {"type": "home", "blocks": []}}, "invalid_arguments"),
+    ],
+)
+async def test_bad_arguments(ws, api, method, arguments, error):
+    """Arguments that make no sense are refused by name."""
+    ws.scopes.add("im:write")
+    assert (await api(method, **arguments)).error == error
+
+
+async def test_disabled_group(ws, api):
+    """A disabled group has no members, unless asked for."""
+    ws.directory.put_group(replace(ws.directory.groups[seed.ONCALL_GROUP], is_active=False))
+    assert (await api("usergroups.users.list", usergroup=seed.ONCALL_GROUP)).error == "no_such_subteam"
+    assert (await api("usergroups.list")).usergroups == []
+    assert (await api("usergroups.users.list", usergroup=seed.ONCALL_GROUP, include_disabled=True)).ok
+
+
+async def test_new_people(ws, api):
+    """Tests may add people."""
+    ws.directory.put_user(replace(ws.directory.users[seed.ADA], id="U0NEW0001", name="new"))
+    assert (await api("users.info", user="U0NEW0001")).user["name"] == "new"
+
+
+async def test_json_must_be_an_object(ws, http):
+    """A JSON body that is no object is refused."""
+    headers = {"Authorization": f"Bearer {ws.bot_token}"}
+    async with http.post(ws.api_url + "auth.test", json=[1], headers=headers) as answer:
+        assert (await answer.json())["error"] == "json_not_object"
