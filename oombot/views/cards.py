@@ -110,7 +110,13 @@ class Views:
 
     # ------------------------------------------------------------ plans
     def plan(
-        self, request: Request, *, mode: str, approvers: Sequence[str], now_s: float, stale_of: str | None = None
+        self,
+        request: Request,
+        *,
+        mode: str,
+        approvers: Sequence[str],
+        now_s: float,
+        stale_of: str | None = None,
     ) -> dict[str, Any]:
         """Show a plan that waits for a decision; `stale_of` names the request it replaces."""
         expired = now_s >= request.expires_s
@@ -126,9 +132,7 @@ class Views:
             "decided", self._plan(request, mode="apply", approvers=(), stale_of=None, note=note)
         )
 
-    def outcome(
-        self, request: Request, *, undo: bool, undone: bool = False, now_s: float
-    ) -> dict[str, Any]:
+    def outcome(self, request: Request, *, undo: bool, undone: bool = False, now_s: float) -> dict[str, Any]:
         """Show what came of a request, with the values read back; `undo` offers the way back, `undone` was it."""
         evidence = evidence_of(request.evidence)
         context = contexts.Outcome(

@@ -9,6 +9,7 @@ import re
 import shlex
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from itertools import accumulate
 
 from jinja2 import DictLoader, Environment, StrictUndefined, Undefined
 from markupsafe import Markup
@@ -41,6 +42,7 @@ def environment(templates: Mapping[str, str]) -> Environment:
         lstrip_blocks=True,
     )
     made.filters = {name: made.filters[name] for name in _KEPT} | {
+        "approver": approver,
         "argv": argv,
         "command": command,
         "exact": exact,
@@ -78,7 +80,7 @@ def exact(text: str) -> Markup:
         raise ViewError(
             "exact", [f"a command holds the invisible character U+{ord(hidden[0]):04X}: {text[:80]!r}"]
         )
-    if not text.strip() or len(text) > EXACT_MAX:
+    if not text.strip() or text.rstrip(" \t") != text or len(text) > EXACT_MAX:
         raise ViewError(
             "exact", [f"a command of {len(text)} characters can not be shown whole: {text[:80]!r}"]
         )
@@ -116,12 +118,17 @@ def short(text: object) -> Markup:
 
 
 def mention(user_id: str) -> Markup:
-    """Name a Slack user or user group so that Slack links the name; anything else is shown as text."""
+    """Name a Slack user so that Slack links the name; anything else is shown as text."""
     if _PERSON.fullmatch(user_id):
         return Markup(f"<@{user_id}>")  # noqa: S704 (a pattern of capitals and digits)
-    if _GROUP.fullmatch(user_id):
-        return Markup(f"<!subteam^{user_id}>")  # noqa: S704 (the same)
     return _json(_escaped(clean(user_id), _SLACK, CLIP))
+
+
+def approver(who: str) -> Markup:
+    """Name who may approve, a Slack user or a user group of the configuration, so that they are called."""
+    if _GROUP.fullmatch(who):
+        return Markup(f"<!subteam^{who}>")  # noqa: S704 (a pattern of capitals and digits)
+    return mention(who)
 
 
 def when(at_s: float | None, form: str = "{date_short_pretty} {time_secs}") -> Markup:
@@ -137,13 +144,8 @@ def _escaped(text: str, table: Mapping[str, str], limit: int) -> str:
     signs = [table.get(sign, sign) for sign in text]
     if sum(map(len, signs)) <= limit:
         return "".join(signs)
-    kept, length = [], 1
-    for sign in signs:
-        length += len(sign)
-        if length > limit:
-            break
-        kept.append(sign)
-    return "".join(kept) + "…"
+    lengths = accumulate(len(sign) for sign in signs)
+    return "".join(sign for sign, length in zip(signs, lengths, strict=True) if length < limit) + "…"
 
 
 def _json(text: str) -> Markup:

@@ -6,7 +6,8 @@ from types import SimpleNamespace
 
 import pytest
 
-_NOUNS = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "nouns.py")))
+_FOUND = runpy.run_path(str(Path(__file__).parents[1] / "nouns.py"))
+_NOUNS = SimpleNamespace(**{name: value for name, value in _FOUND.items() if not name.startswith("__")})
 
 
 @pytest.fixture(scope="session")

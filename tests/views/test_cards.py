@@ -1,0 +1,260 @@
+"""From the card alone a stranger knows what happened and what to do; nothing dead can be pressed."""
+
+import json
+
+import pytest
+
+from oombot.triage import about_kill, diagnose
+
+
+def words(view):
+    """Everything a person reads on a card."""
+    found = []
+
+    def visit(value):
+        if isinstance(value, dict):
+            if isinstance(value.get("text"), str) and "type" in value:
+                found.append(value["text"])
+            for part in value.values():
+                visit(part)
+        elif isinstance(value, list):
+            for part in value:
+                visit(part)
+
+    visit(view["blocks"])
+    return "\n".join(found)
+
+
+def buttons(view):
+    """Action ids of the buttons of a message, with value and style."""
+    return {
+        element["action_id"]: (element["value"], element.get("style"))
+        for block in view["blocks"]
+        if block["type"] == "actions"
+        for element in block["elements"]
+    }
+
+
+@pytest.fixture
+def card(views, nouns):
+    """The card of a kill whose unit is back."""
+    story = about_kill(
+        nouns.kill(),
+        host="host42",
+        snapshot=nouns.snapshot(),
+        earlier=[
+            nouns.kill(pid=7, time_s=nouns.NOW_S - 9000),
+            nouns.kill(pid=8, time_s=nouns.NOW_S - 90_000),
+        ],
+    )
+    return views.incident(story, incident_id="inc-1", mode="apply", suggestion="Protect java (pid 5120)")
+
+
+@pytest.mark.parametrize(
+    ("question", "answers"),
+    [
+        ("where", ["OOM kill: java on host42", "in payments.service"]),
+        (
+            "who",
+            ["java (pid 4242)", "1.9 GiB resident (anon 1.9 GiB, file 3.3 MiB, shmem 512 KiB)", "uid 1000"],
+        ),
+        (
+            "why",
+            ["payments.service hit its own memory limit of 2.0 GiB", "no swap", "the only process there"],
+        ),
+        (
+            "is it back",
+            ["Is it back?", "payments.service is back: active (running) for 40 s, 3 restarts so far"],
+        ),
+        ("the host now", ["2.1 GiB of 7.8 GiB memory available", "tasks stalled on memory 1 %"]),
+        (
+            "will it recur",
+            ["Again?", "3rd kill of java in 7 days", "likely", "the same limit of 2.0 GiB is still set"],
+        ),
+        (
+            "what next",
+            ["What next?", "Raise the memory limit of payments.service", "oom_score_adj does not help"],
+        ),
+        ("how sure", ["from the kernel's own kill line"]),
+        ("more", ["Kernel report", "What do these fields mean?"]),
+    ],
+)
+def test_a_stranger_can_answer(card, question, answers):
+    """The kill card answers each question of the checklist in words."""
+    read = words(card)
+    assert [answer for answer in answers if answer not in read] == [], question
+
+
+def test_the_notification_stands_alone(card):
+    """The fallback text alone says who died, where, why, whether it is back and how often."""
+    for gist in ("host42", "java (pid 4242)", "limit of 2.0 GiB", "payments.service is back", "3rd kill"):
+        assert gist in card["text"]
+
+
+def test_the_card_is_short(card):
+    """The card has few lines: what is long waits behind buttons."""
+    assert len(card["blocks"]) <= 6
+    assert words(card).count("\n") <= 18
+
+
+def test_buttons_of_the_card(card):
+    """The suggested remedy is the one primary button; each carries the incident's id and no more."""
+    assert buttons(card) == {
+        "propose": ("inc-1", "primary"),
+        "more_fixes": ("inc-1", None),
+        "kernel_report": ("inc-1", None),
+        "fields_help": ("inc-1", None),
+    }
+
+
+def test_observe_mode_has_no_remedies(views, nouns):
+    """A bot that only observes offers nothing to change."""
+    story = about_kill(nouns.kill(), host="host42")
+    view = views.incident(story, incident_id="inc-1", mode="observe", suggestion="Protect java")
+    assert set(buttons(view)) == {"kernel_report", "fields_help"}
+    found = diagnose(host="host42", snapshot=nouns.snapshot(), kills=[nouns.kill()])
+    assert "more_fixes" not in buttons(views.triage(found, incident_id="i", mode="observe", ask="ask-1"))
+
+
+def test_before_the_snapshot(views, nouns):
+    """A card from the log alone says that the host is being read, and claims nothing about it."""
+    view = views.incident(about_kill(nouns.kill(), host="host42"), incident_id="inc-1", mode="propose")
+    assert "not read yet" in words(view)
+    assert "active" not in words(view)
+
+
+def test_late_and_replayed_are_said(views, nouns):
+    """A card that comes late, or from a simulated host, says so."""
+    story = about_kill(nouns.kill(), host="host42", seen_s=nouns.NOW_S + 9000)
+    view = views.incident(story, incident_id="inc-1", mode="propose", replayed=True)
+    assert "told late" in words(view)
+    assert "replayed" in words(view)
+    assert view["text"].startswith("(replayed)")
+
+
+def test_answer_fits_a_phone(views, nouns):
+    """The longest answer keeps Slack's limits, and its lists have five rows."""
+    host = nouns.snapshot(processes=tuple(nouns.process(pid, "java", 90_000 + pid) for pid in range(2, 400)))
+    found = diagnose(host="host42", snapshot=host, kills=[nouns.kill(pid=pid) for pid in range(2, 99)])
+    view = views.triage(found, incident_id="inc-1", mode="apply", ask="ask-1")
+    assert len(view["blocks"]) <= 15
+    assert words(view).count("90.") + words(view).count("93 MiB") <= 10
+    assert "(the last 5 of 97)" in words(view)
+    assert buttons(view)["share"] == ("ask-1", None)
+
+
+def test_plan_card(views, nouns):
+    """The plan shows host, target, command, undo, change, duration, effect, checks, asker, expiry and digest."""
+    view = views.plan(nouns.request(), mode="apply", approvers=["S0ONCALL1", "U0BEN0002"], now_s=nouns.NOW_S)
+    read = words(view)
+    for shown in (
+        "Protect a process on host42",
+        "java (pid 5120) in payments.service",
+        "set-adj --pid 5120 --start 6120 --value -500",
+        "set-adj --pid 5120 --start 6120 --value 0",
+        "echo -500 | sudo tee /proc/5120/oom_score_adj",
+        "oom_score_adj 0 → oom_score_adj -500, lasts until the process exits",
+        "Next victim of the host: java (pid 5120), then mysqld (pid 812)",
+        ":white_check_mark: java (pid 5120) lives",
+        ":warning: it shares no cgroup limit",
+        ":x: the host is frozen",
+        "*mitigation, not a fix*",
+        "<@U0ADA0001>",
+        f"<!date^{int(nouns.NOW_S) + 900}^",
+        "plan 3fa9c1d2 ",
+        "approvers: <!subteam^S0ONCALL1> or <@U0BEN0002>",
+    ):
+        assert shown in read
+    assert buttons(view) == {"approve": ("req-7Kq2", "primary"), "deny": ("req-7Kq2", None)}
+    (approve,) = (
+        e for b in view["blocks"] if b["type"] == "actions" for e in b["elements"] if "confirm" in e
+    )
+    for named in ("host42", "java (pid 5120)", "Next victim"):
+        assert named in approve["confirm"]["text"]["text"]
+
+
+@pytest.mark.parametrize("mode", ["propose", "observe"])
+def test_plan_in_other_modes(views, nouns, mode):
+    """Where nothing is applied the plan has no buttons and says to run it by hand."""
+    view = views.plan(nouns.request(), mode=mode, approvers=(), now_s=nouns.NOW_S)
+    assert buttons(view) == {}
+    assert f"oombot runs in {mode} mode: run it by hand" in words(view)
+
+
+def test_a_plan_without_undo_says_so(views, nouns):
+    """A step that can not be undone is told before the approval."""
+    step = nouns.changed(nouns.plan().steps[0], undo=None)
+    view = views.plan(
+        nouns.request(plan=nouns.plan(steps=(step,))), mode="apply", approvers=(), now_s=nouns.NOW_S
+    )
+    assert "Cannot be undone" in words(view)
+
+
+@pytest.mark.parametrize(
+    ("state", "said"),
+    [
+        ("approved", "⏳ running, approved by <@U0BEN0002>"),
+        ("running", "⏳ running, approved by <@U0BEN0002>"),
+        ("verified", "✅ done and verified"),
+        ("unverified", "could not be read back"),
+        ("contradicted", "the host shows something else"),
+        ("failed", "❌ failed"),
+        ("denied", "⛔ denied by <@U0BEN0002>; nothing was run"),
+        ("expired", "⌛ expired; nothing was run"),
+        ("stale", "the host changed since this was shown; nothing was run"),
+        ("cancelled", "cancelled; nothing was run"),
+    ],
+)
+def test_decided_cards_are_dead(views, nouns, state, said):
+    """After a decision the card says who and what, in words, and has no button left."""
+    request = nouns.request(state, approver="U0BEN0002", decided_s=nouns.NOW_S)
+    view = views.decided(request, now_s=nouns.NOW_S)
+    assert said in words(view)
+    assert said in view["text"]
+    assert buttons(view) == {}
+
+
+def test_an_expired_plan_has_no_buttons(views, nouns):
+    """A plan that is rendered after its time can not be pressed."""
+    view = views.plan(nouns.request(), mode="apply", approvers=(), now_s=nouns.NOW_S + 901)
+    assert buttons(view) == {}
+    assert "expired: nothing was run" in words(view)
+
+
+def test_outcome(views, nouns):
+    """The evidence shows what was read back, what was run and how it ended; Undo only where it is offered."""
+    evidence = {
+        "before": "0",
+        "after": "-500",
+        "runs": [{"argv": ["set-adj"], "exit_status": 0, "output": "ok"}],
+    }
+    request = nouns.request("verified", approver="U0BEN0002", evidence=evidence)
+    view = views.outcome(request, undo=True, now_s=nouns.NOW_S)
+    for shown in ("✅ verified", "0 → -500", "set-adj", "exit status 0", "*mitigation, not a fix*"):
+        assert shown in words(view)
+    assert buttons(view) == {"undo": ("req-7Kq2", None)}
+    assert buttons(views.outcome(request, undo=False, now_s=nouns.NOW_S)) == {}
+
+
+def test_modal(views, nouns):
+    """The modal names each process for good, keeps the choice and takes numbers from −1000 to 1000."""
+    view = views.fix_modal(
+        "host42", nouns.snapshot().processes, chosen="900:1900", value=-500, private="opaque"
+    )
+    select, number = (block["element"] for block in view["blocks"][1:])
+    assert [block["block_id"] for block in view["blocks"][1:]] == ["process", "value"]
+    assert (view["callback_id"], view["private_metadata"]) == ("fix", "opaque")
+    assert select["initial_option"]["value"] == "900:1900"
+    assert select["initial_option"]["text"]["text"] == "nginx (900) 17 MiB adj 0"
+    assert (number["min_value"], number["max_value"], number["initial_value"]) == ("-1000", "1000", "-500")
+
+
+def test_hundreds_of_processes_fit_the_modal(views, nouns):
+    """Slack takes a hundred options; the first hundred are offered."""
+    view = views.fix_modal("host42", [nouns.process(pid) for pid in range(2, 400)], private="p")
+    assert len(view["blocks"][1]["element"]["options"]) == 100
+
+
+def test_views_are_json(card):
+    """A view can be stored as JSON and comes back equal."""
+    assert json.loads(json.dumps(card)) == card

@@ -1,0 +1,207 @@
+"""Each view as it is sent, against a file; OOMBOT_REGENERATE=1 writes the files anew."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from oombot.triage import about_kill, diagnose, find
+
+HERE = Path(__file__).parent
+DONE = {
+    "before": "oom_score_adj 0",
+    "after": "oom_score_adj -500",
+    "runs": [{"argv": ["set-adj", "--pid", "5120"], "exit_status": 0, "output": "written\n"}],
+}
+
+
+def _story(n, kill=None, **options):
+    options = {"snapshot": n.snapshot(), "earlier": [n.kill(pid=7, time_s=n.NOW_S - 9000)]} | options
+    return about_kill(kill or n.kill(), host="host42", **options)
+
+
+def _answer(n, *, word="", **options):
+    host = options.pop("snapshot", n.snapshot())
+    found = find(host, word) if host is not None else ()
+    target = found[0] if found else None
+    options = {"kills": [n.kill()]} | options
+    return diagnose(host="host42", snapshot=host, target=target, asked=word, **options)
+
+
+def _decided(n, state):
+    return n.request(state, approver="U0BEN0002", decided_s=n.NOW_S + 30, evidence=DONE)
+
+
+CASES = {
+    "incident/back": lambda v, n: v.incident(
+        _story(n), incident_id="inc-1", mode="apply", suggestion="Protect java (pid 5120)"
+    ),
+    "incident/from-the-log": lambda v, n: v.incident(
+        _story(n, snapshot=None, earlier=[]), incident_id="inc-1", mode="propose"
+    ),
+    "incident/observe-late-replayed": lambda v, n: v.incident(
+        _story(n, n.kill(time_approximate=True)),
+        incident_id="inc-1",
+        mode="observe",
+        late=True,
+        replayed=True,
+    ),
+    "incident/host-down": lambda v, n: v.incident(
+        _story(n, n.host_kill(), snapshot=n.snapshot(units=(n.failed("nginx.service"),))),
+        incident_id="inc-1",
+        mode="propose",
+    ),
+    "incident/bare": lambda v, n: v.incident(
+        _story(
+            n,
+            n.kill(
+                scope=None, constraint=None, oom_memcg=None, task_memcg=None, time_s=None, tasks=(), report=""
+            ),
+        ),
+        incident_id="inc-1",
+        mode="propose",
+    ),
+    "triage/oom": lambda v, n: v.triage(_answer(n), incident_id="inc-1", mode="apply", ask="ask-1"),
+    "triage/not-oom": lambda v, n: v.triage(
+        _answer(n, word="report", kills=[], snapshot=n.snapshot(oom_kill_count=0)), mode="apply", ask="ask-1"
+    ),
+    "triage/process": lambda v, n: v.triage(_answer(n, word="mysqld"), mode="propose", ask="ask-1"),
+    "triage/lost": lambda v, n: v.triage(
+        _answer(n, kills=[], snapshot=n.snapshot(oom_kill_count=5, problems=("units: no systemd",))),
+        mode="observe",
+        ask="ask-1",
+    ),
+    "triage/silent-shared": lambda v, n: v.triage(
+        _answer(n, stale_s=40.0), incident_id="inc-1", mode="observe", ask=None, asker="U0ADA0001"
+    ),
+    "triage/never-seen": lambda v, n: v.triage(
+        _answer(n, kills=[], snapshot=None), mode="propose", ask="ask-1"
+    ),
+    "triage/many-replayed": lambda v, n: v.triage(
+        _answer(
+            n,
+            kills=[n.kill(pid=9 - i, time_s=n.NOW_S - i, time_approximate=True) for i in range(1, 8)],
+            snapshot=n.snapshot(
+                replayed=True,
+                memory_kb={"MemTotal": 4_000_000, "SwapTotal": 900_000, "SwapFree": 1000},
+                processes=(n.process(swap_kb=2000),),
+            ),
+        ),
+        mode="propose",
+        ask="ask-1",
+    ),
+    "plan/apply": lambda v, n: v.plan(
+        n.request(), mode="apply", approvers=["S0ONCALL1", "U0BEN0002"], now_s=n.NOW_S
+    ),
+    "plan/propose": lambda v, n: v.plan(n.request(), mode="propose", approvers=(), now_s=n.NOW_S),
+    "plan/expired": lambda v, n: v.plan(
+        n.request(), mode="apply", approvers=["S0ONCALL1"], now_s=n.NOW_S + 900
+    ),
+    "plan/stale-undo": lambda v, n: v.plan(
+        n.request(undo_of="req-0", requester="root@host"),
+        mode="apply",
+        approvers=["S0ONCALL1"],
+        now_s=n.NOW_S,
+        stale_of="req-1",
+    ),
+    "plan/two-steps": lambda v, n: v.plan(
+        n.request(
+            plan=n.plan(
+                steps=(
+                    n.changed(
+                        n.plan().steps[0],
+                        do=n.Command(
+                            argv=("write-file", "--path", "/etc/a b"), stdin="[Service]\nMemoryMax=2G\n"
+                        ),
+                        undo=None,
+                    ),
+                    n.plan().steps[0],
+                ),
+                effect=(),
+                mitigation=False,
+            )
+        ),
+        mode="apply",
+        approvers=(),
+        now_s=n.NOW_S,
+    ),
+    **{
+        f"decided/{state}": lambda v, n, state=state: v.decided(
+            _decided(n, state), note="a word" if state == "denied" else "", now_s=n.NOW_S + 60
+        )
+        for state in (
+            *("approved", "running", "applied", "verified", "unverified", "contradicted"),
+            *("failed", "denied", "stale", "cancelled", "superseded"),
+        )
+    },
+    "decided/expired": lambda v, n: v.decided(n.request("expired", undo_of="req-0"), now_s=n.NOW_S + 900),
+    "decided/pending": lambda v, n: v.decided(n.request(), now_s=n.NOW_S),
+    "decided/failed-alone": lambda v, n: v.decided(n.request("failed"), now_s=n.NOW_S),
+    "outcome/verified": lambda v, n: v.outcome(_decided(n, "verified"), undo=True, now_s=n.NOW_S + 60),
+    "outcome/contradicted": lambda v, n: v.outcome(
+        n.changed(_decided(n, "contradicted"), evidence=DONE | {"after": "0", "problems": ["it reads 0"]}),
+        undo=True,
+        now_s=n.NOW_S + 60,
+    ),
+    "outcome/unverified": lambda v, n: v.outcome(n.request("unverified"), undo=False, now_s=n.NOW_S + 60),
+    "outcome/failed": lambda v, n: v.outcome(
+        n.request("failed", plan=n.plan(mitigation=False), evidence={"runs": [{"argv": ["false"]}]}),
+        undo=False,
+        now_s=n.NOW_S + 60,
+    ),
+    "outcome/undone": lambda v, n: v.outcome(
+        _decided(n, "verified"), undo=False, undone=True, now_s=n.NOW_S + 60
+    ),
+    "outcome/applied": lambda v, n: v.outcome(n.request("applied"), undo=False, now_s=n.NOW_S + 60),
+    "report/whole": lambda v, n: v.report(_story(n)),
+    "report/attached": lambda v, n: v.report(_story(n, n.kill(report="a line\n" * 900)), attached=True),
+    "report/none": lambda v, n: v.report(
+        _story(n, n.host_kill(report="", ram_kb=None, swap_total_kb=None, swap_free_kb=None))
+    ),
+    "fields_help/help": lambda v, n: v.fields_help(),
+    "notice/fix": lambda v, n: v.notice("Unknown host hst42.", "Did you mean host42?"),
+    "notice/plain": lambda v, n: v.notice("You may not approve this; nothing was run."),
+    "matches/several": lambda v, n: v.matches("host42", "nginx", find(n.snapshot(), "nginx")),
+    "matches/many": lambda v, n: v.matches("host42", "nginx", find(n.snapshot(), "nginx") * 9),
+    "matches/none": lambda v, n: v.matches("host42", "apache", ()),
+    "host_gap/span": lambda v, n: v.host_gap(
+        "host42", "The ring buffer wrapped.", fix="log_buf_len=4M", since_s=n.NOW_S - 900, until_s=n.NOW_S
+    ),
+    "host_gap/bare": lambda v, n: v.host_gap("host42", "journald lost 12 messages.", since_s=n.NOW_S),
+    "host_gap/no-time": lambda v, n: v.host_gap("host42", "The link was down."),
+    "help/apply": lambda v, n: v.help(hosts=["host42", "localhost"], mode="apply", may_approve=True),
+    "help/asker": lambda v, n: v.help(hosts=[f"host{i}" for i in range(40)], mode="apply"),
+    "help/propose": lambda v, n: v.help(hosts=[], mode="propose"),
+    "help/observe": lambda v, n: v.help(hosts=["host42"], mode="observe"),
+    "modal/loading": lambda v, n: v.loading_modal("Change OOM score"),
+    "modal/refused": lambda v, n: v.fix_refused_modal("host42 is not answering."),
+    "fix_modal/empty": lambda v, n: v.fix_modal("host42", n.snapshot().processes, private='opaque "1"'),
+    "fix_modal/chosen": lambda v, n: v.fix_modal(
+        "host42",
+        n.snapshot().processes,
+        chosen="900:1900",
+        value=-500,
+        private="p",
+        error="−1000 is refused.",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", sorted(CASES))
+def test_view(views, nouns, case):
+    """A view is what its file says, to the letter."""
+    path = HERE / f"{case}.json"
+    view = CASES[case](views, nouns)
+    if os.environ.get("OOMBOT_REGENERATE") == "1":
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(json.dumps(view, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    assert view == json.loads(path.read_text(encoding="utf-8"))
+
+
+def test_no_file_is_left_over():
+    """Every golden file belongs to a case, and every template has one."""
+    files = {str(path.relative_to(HERE).with_suffix("")) for path in HERE.glob("*/*.json")}
+    templates = {path.name.split(".")[0] for path in (HERE.parents[1] / "templates").glob("*.json.j2")}
+    assert files == set(CASES)
+    assert {case.split("/")[0] for case in CASES} == templates
