@@ -1,0 +1,127 @@
+"""Replayed hosts: marked as such, alive enough to be triaged, killed again and changed."""
+
+import asyncio
+import json
+
+import pytest
+
+from oombot import facts
+from oombot.adapters.simulated import SimulatedHosts
+from oombot.errors import HostError, UnknownHostError
+from oombot.helper_call import helper_command
+from oombot.model import Command
+
+
+@pytest.fixture
+async def hosts():
+    """One replayed host, web-1."""
+    async with SimulatedHosts(["web-1"]) as opened:
+        yield opened
+
+
+async def snapshot(hosts):
+    """What the read script tells of web-1."""
+    result = await hosts.run("web-1", facts.read(0), timeout_s=5)
+    return facts.parse(result.stdout, host="web-1", taken_s=0.0)
+
+
+async def ask(hosts, **request):
+    """The helper's answer."""
+    result = await hosts.run("web-1", helper_command("source", request), timeout_s=5)
+    return json.loads(result.stdout)
+
+
+def named(seen, comm):
+    """The process of this name."""
+    return next(row for row in seen.processes if row.comm == comm)
+
+
+def adj(seen, comm, value):
+    """A step that sets oom_score_adj of the process of this name."""
+    row = named(seen, comm)
+    words = ("--pid", row.pid, "--start", row.start_ticks, "--value", value)
+    return {"do": ["set-adj", *map(str, words)], "stdin": ""}
+
+
+async def test_a_replayed_host_says_so(hosts):
+    """Its snapshot is whole, and marked as replayed."""
+    seen = await snapshot(hosts)
+    assert seen.replayed
+    assert seen.problems == ()
+    assert named(seen, "leaky").cgroup == named(seen, "neighbour").cgroup == "/demo.slice"
+    assert seen.cgroups["/demo.slice"].limit_kb == 48 * 1024
+    assert seen.kernel_log.source == "kmsg"
+    assert seen.kernel_log.since_boot
+
+
+async def test_a_trigger_kills_again(hosts):
+    """Each trigger appends the report with the pid that lives now; the victim is restarted and counted."""
+    for kills in (1, 2):
+        before = await snapshot(hosts)
+        hosts.trigger("web-1")
+        after = await snapshot(hosts)
+        assert after.oom_kill_count == after.cgroups["/demo.slice"].oom_kill_count == kills
+        assert f"Killed process {named(before, 'leaky').pid} (leaky)".encode() in after.kernel_log.lines[-1]
+        assert named(after, "leaky").pid != named(before, "leaky").pid
+        assert len(after.kernel_log.lines) > len(before.kernel_log.lines)
+
+
+async def test_a_follower_sees_the_kill(hosts):
+    """The stream begins with the boot mark and numbers its records without a gap."""
+    stream = hosts.follow("web-1", Command(argv=("anything",)))
+    assert (await anext(stream)).startswith(b"@@boot ")
+    assert (await anext(stream)).startswith(b"5,0,0,-;Linux version")
+    waiting = asyncio.ensure_future(anext(stream))
+    await asyncio.sleep(0)
+    hosts.trigger("web-1")
+    lines = [await waiting]
+    while b"Killed process" not in lines[-1]:
+        lines.append(await anext(stream))
+    assert [int(line.split(b",")[1]) for line in lines] == list(range(1, len(lines) + 1))
+    await stream.aclose()
+
+
+async def test_a_change_is_made_once(hosts):
+    """The helper's answers keep the promise of the real one."""
+    seen = await snapshot(hosts)
+    first = await ask(hosts, op="run", id="request-1", steps=[adj(seen, "leaky", 500)])
+    assert (first["status"], first["steps"][0]["before"], first["steps"][0]["after"]) == ("done", "0", "500")
+    assert await ask(hosts, op="run", id="request-1", steps=[adj(seen, "leaky", 9)]) == first
+    assert await ask(hosts, op="result", id="request-1") == first
+    assert named(await snapshot(hosts), "leaky").oom_score_adj == 500
+
+
+async def test_a_result_of_nothing_cancels(hosts):
+    """A request that was never begun is absent, and stays so."""
+    seen = await snapshot(hosts)
+    assert (await ask(hosts, op="result", id="request-2"))["status"] == "absent"
+    answer = await ask(hosts, op="run", id="request-2", steps=[adj(seen, "leaky", 500)])
+    assert answer["status"] == "cancelled"
+    assert named(await snapshot(hosts), "leaky").oom_score_adj == 0
+
+
+async def test_a_process_that_is_gone_is_not_changed(hosts):
+    """After a kill the old pid is nobody; a plan stops there."""
+    seen = await snapshot(hosts)
+    hosts.trigger("web-1")
+    steps = [adj(seen, "leaky", 500), adj(seen, "neighbour", 500)]
+    answer = await ask(hosts, op="run", id="request-3", steps=steps)
+    assert (answer["status"], len(answer["steps"])) == ("failed", 1)
+    unknown = await ask(hosts, op="run", id="request-4", steps=[{"do": ["rm"]}])
+    assert unknown["status"] == "failed"
+
+
+async def test_nothing_else_runs(hosts):
+    """Any other command is answered like a missing one."""
+    result = await hosts.run("web-1", Command(argv=("rm", "-rf", "/")), timeout_s=5)
+    assert result.exit_status == 127
+
+
+async def test_only_open_and_only_known():
+    """Unknown hosts and closed adapters are refused with a sentence."""
+    hosts = SimulatedHosts(["web-1"])
+    with pytest.raises(HostError, match="before they were opened"):
+        hosts.trigger("web-1")
+    async with hosts:
+        with pytest.raises(UnknownHostError):
+            hosts.trigger("db-1")
