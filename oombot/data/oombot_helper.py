@@ -6,11 +6,8 @@ here ever starts a shell. A request is one JSON object, the answer another one o
   {"op": "run", "id": ID, "steps": [{"do": [VERB, ARG…], "stdin": ""}]}
   {"op": "result", "id": ID}
 
-  done, failed       the plan was run; a step that failed stopped it
-  running            it is being run now
-  unreadable         it was begun and nobody knows how it ended; a person must look
-  absent, cancelled  it was never begun, and from now on never will be
-  refused, frozen    nothing was run
+The status is done or failed (a step that failed stopped it), running, unreadable (begun, and nobody knows how it
+ended), absent or cancelled (never begun, and from now on never will be), refused or frozen (nothing was run).
 
 Before the first step STATE/ID is created exclusively: a late or repeated request runs nothing and gets what stands
 there. STATE is not the bot's own state directory, which systemd gives to the bot's account.
@@ -18,7 +15,6 @@ there. STATE is not the bot's own state directory, which systemd gives to the bo
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import json
 import os
@@ -79,10 +75,8 @@ def _write_adj(folder: int, pid: int, value: int) -> tuple[str, str]:
     try:
         os.write(handle, str(value).encode())  # one write: a buffered file would hide the kernel's answer
     except PermissionError:
-        raise StepError(
-            f"the kernel refused to lower oom_score_adj of process {pid} to {value} (EACCES): that needs "
-            "CAP_SYS_RESOURCE, which root in a container often lacks; nothing was changed"
-        ) from None
+        reason = "that needs CAP_SYS_RESOURCE, which root in a container often lacks; nothing was changed"
+        raise StepError(f"the kernel refused to set process {pid} to {value} (EACCES): {reason}") from None
     finally:
         os.close(handle)
     after = _read(folder, "oom_score_adj").strip()
@@ -172,39 +166,42 @@ def _sync(state: str) -> None:
 
 def _recorded(state: str, name: str) -> dict:
     """What is written about a request; a plan that says running while nobody runs one was cut off."""
-    try:
-        with open(os.path.join(state, name), encoding="ascii") as file:
-            record = json.load(file)
-        status = record["status"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return {"status": "unreadable", "error": "the record of this request can not be read"}
-    if status == "running":
-        lock = _lock(state)
-        if lock is not None:
-            os.close(lock)
-            error = "the helper ended before the plan did; look at what was changed"
-            return dict(record, status="unreadable", error=error)
+    record = _load(state, name)
+    lock = _lock(state) if record["status"] == "running" else None
+    if lock is not None:
+        record = _load(state, name)  # it may have come to its end between the look and the lock
+        os.close(lock)
+        if record["status"] == "running":
+            record.update(status="unreadable", error="the helper ended before the plan did; look at the host")
     return record
 
 
+def _load(state: str, name: str) -> dict:
+    try:
+        with open(os.path.join(state, name), encoding="ascii") as file:
+            record = json.load(file)
+        return dict(record, status=record["status"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return {"status": "unreadable", "error": "the record of this request can not be read"}
+
+
 def _lock(state: str) -> int | None:
-    """The right to run a plan on this host, one at a time; it ends with the process. None where it is taken."""
+    """The right to run a plan, one at a time on this host; None where it is taken."""
     handle = os.open(os.path.join(state, ".lock"), os.O_RDWR | os.O_CREAT, 0o600)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
+    except BlockingIOError:
         os.close(handle)
-        if error.errno in (errno.EAGAIN, errno.EACCES):
-            return None
-        raise
+        return None
     return handle
 
 
 def _prune(state: str) -> None:
     """Forget what is older than 30 days."""
-    for entry in os.scandir(state):
-        if entry.name != ".lock" and time.time() - entry.stat(follow_symlinks=False).st_mtime > KEEP_S:
-            os.unlink(entry.path)
+    for name in os.listdir(state):
+        path = os.path.join(state, name)
+        if name != ".lock" and time.time() - os.lstat(path).st_mtime > KEEP_S:
+            os.unlink(path)
 
 
 def run(state: str, name: str, steps: object, frozen: str) -> dict:
@@ -287,10 +284,8 @@ def result_of(state: str, name: str) -> dict:
 def answer(request: dict, state: str, frozen: str) -> dict:
     """What is to be answered to one request."""
     name, op = request["id"], request["op"]
-    if not isinstance(name, str) or not REQUEST_ID.fullmatch(name):
-        raise RefusedError("the id of a request is 8 to 64 letters, digits, _ and -")
-    if op not in ("run", "result"):
-        raise RefusedError("op is run or result")
+    if not isinstance(name, str) or not REQUEST_ID.fullmatch(name) or op not in ("run", "result"):
+        raise RefusedError("op is run or result, id 8 to 64 letters, digits, _ and -")
     _prepare(state)
     return run(state, name, request.get("steps"), frozen) if op == "run" else result_of(state, name)
 
