@@ -50,7 +50,7 @@ def score_parts(score: badness.Score | None) -> str:
     idle = f"{score.baseline} idle + " if score.baseline else ""
     rest = "" if score.rounding == 0 else f" {_signed(score.rounding)} rounding"
     drift = (
-        "" if score.shown in (None, score.computed) else f" → {score.computed}, it moved while it was read"
+        "" if score.shown in (None, score.computed) else f" (computes to {score.computed})"
     )
     return f"= {idle}{score.memory} memory {_signed(score.adj)} adj{rest}{drift}"
 
