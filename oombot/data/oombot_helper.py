@@ -1,7 +1,7 @@
 """The host helper of oombot: runs an approved plan on this host, at most once, and keeps what came of it.
 
-Standard library of Python 3.9+ only. It is sent by standard input with a call of `main` as its last line; nothing
-here ever starts a shell. A request is one JSON object, the answer another one on standard output:
+Standard library of Python 3.9+ only, sent by standard input with a call of `main` as its last line. No shell, ever.
+A request is one JSON object, the answer another one on standard output:
 
   {"op": "run", "id": ID, "steps": [{"do": [VERB, ARG…], "stdin": ""}]}
   {"op": "result", "id": ID}
@@ -104,10 +104,8 @@ def _set_adj_words(words: list[str], stdin: str) -> dict[str, int]:
         if not re.fullmatch(NUMBERS[name], word, re.ASCII):
             raise RefusedError(f"set-adj: {option} must be a number")
         found[name] = int(word)
-    if found["pid"] <= 1:
-        raise RefusedError("set-adj: PID 1 is never changed")
-    if not -1000 <= found["value"] <= 1000:
-        raise RefusedError("set-adj: --value must be within -1000 and 1000")
+    if found["pid"] <= 1 or not -1000 <= found["value"] <= 1000:
+        raise RefusedError("set-adj: PID 1 is never changed, and --value is within -1000 and 1000")
     return found
 
 
@@ -134,11 +132,11 @@ def _create(state: str, name: str, record: dict) -> bool:
     temporary = _written(state, record)
     try:
         os.link(temporary, os.path.join(state, name))
+        _sync(state)
     except FileExistsError:
         return False
     finally:
         os.unlink(temporary)
-    _sync(state)
     return True
 
 
@@ -242,8 +240,7 @@ def _steps(state: str, name: str, record: dict, plan: list) -> dict:
         if record["steps"][-1]["exit"]:
             break
         _replace(state, name, record)
-    record["status"] = "failed" if record["steps"][-1]["exit"] else "done"
-    record["ended_s"] = time.time()
+    record.update(status="failed" if record["steps"][-1]["exit"] else "done", ended_s=time.time())
     _replace(state, name, record)
     return record
 
