@@ -39,26 +39,25 @@ MARKDOWN_MAX: Final = 12_000
 
 def _block_id(report: Report, value: Any, pointer: str) -> None:
     string(1, 255)(report, value, pointer)
+    if not isinstance(value, str):
+        return
     if value in report.block_ids:
         report.fault(pointer, f"`block_id` already exists: {value}")
-    elif isinstance(value, str):
-        report.block_ids.add(value)
+    report.block_ids.add(value)
 
 
 def _one_primary(report: Report, value: Any, pointer: str) -> None:
-    found = [e for e in value.get("elements") or [] if isinstance(e, dict) and e.get("style") == "primary"]
-    if len(found) > 1:
+    if sum(element.get("style") == "primary" for element in value["elements"]) > 1:
         report.fault(f"{pointer}/elements", "only one primary button per set of actions")
 
 
 def _markdown_total(report: Report, value: Any, pointer: str) -> None:
-    content = value.get("text")
-    if isinstance(content, str) and report.count("markdown", len(content)) > MARKDOWN_MAX:
+    if report.count("markdown", len(value["text"])) > MARKDOWN_MAX:
         report.fault(pointer, f"markdown blocks must be less than {MARKDOWN_MAX + 1} characters in total")
 
 
-def _one_table(report: Report, value: Any, pointer: str) -> None:
-    if value and report.count("table") > 1:
+def _one_table(report: Report, _value: Any, pointer: str) -> None:
+    if report.count("table") > 1:
         report.fault(pointer, "only_one_table_allowed")
 
 

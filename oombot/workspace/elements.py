@@ -35,10 +35,11 @@ def text(high: int) -> Check:
 
 def _action_id(report: Report, value: Any, pointer: str) -> None:
     string(1, 255)(report, value, pointer)
+    if not isinstance(value, str):
+        return
     if value in report.action_ids:
         report.fault(pointer, f"`action_id`: `{value}` already exists for this `block_id`")
-    elif isinstance(value, str):
-        report.action_ids.add(value)
+    report.action_ids.add(value)
 
 
 def _one_focus(report: Report, value: Any, pointer: str) -> None:
@@ -54,13 +55,13 @@ def _web_url(report: Report, value: Any, pointer: str) -> None:
 
 
 def _known_file(report: Report, value: Any, pointer: str) -> None:
-    if isinstance(value, dict) and "id" in value and value["id"] not in report.files:
+    if "id" in value and value["id"] not in report.files:
         report.fault(pointer, "invalid slack file")
 
 
 def _lengths_in_order(report: Report, value: Any, pointer: str) -> None:
     low, high = value.get("min_length", 0), value.get("max_length", 3000)
-    if isinstance(low, int) and isinstance(high, int) and low > high:
+    if low > high:
         report.fault(pointer, "min_length must not exceed max_length")
 
 

@@ -31,8 +31,7 @@ _BORDER: Final[dict[str, Check]] = {"border": number(0, 1)}
 
 
 def _filled(report: Report, value: Any, pointer: str) -> None:
-    parts = value.get("elements")
-    if isinstance(parts, list) and not any(isinstance(part, dict) and part.get("elements") for part in parts):
+    if not any(part["elements"] for part in value["elements"]):
         report.fault(f"{pointer}/elements", "rich text has no content")
 
 

@@ -94,13 +94,14 @@ def shape(
     *rules: Check,
     typed: bool = True,
 ) -> Check:
-    """Demand an object with these keys and no others, then apply the rules that span keys."""
+    """Demand an object with these keys and no others; when they are right, apply the rules that span keys."""
     known: Final = {**required, **(optional or {})}
 
     def check(report: Report, value: Any, pointer: str) -> None:
         if not isinstance(value, dict):
             report.fault(pointer, "must provide an object")
             return
+        before = len(report.errors)
         for key in required:
             if key not in value:
                 report.fault(pointer, f"missing required field: {key}")
@@ -109,8 +110,9 @@ def shape(
                 known[key](report, inner, f"{pointer}/{key}")
             elif not (typed and key == "type"):
                 report.fault(pointer, f"invalid additional property: {key}")
-        for rule in rules:
-            rule(report, value, pointer)
+        if len(report.errors) == before:
+            for rule in rules:
+                rule(report, value, pointer)
 
     return check
 

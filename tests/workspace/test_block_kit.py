@@ -1,8 +1,11 @@
 """Block Kit is refused wherever Slack refuses it."""
 
 import copy
+from functools import partial
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from oombot.workspace.block_kit import checked_blocks, checked_view
 from oombot.workspace.errors import SlackError
@@ -135,6 +138,13 @@ BAD = {
     "alert": {"type": "alert", "text": plain("modals only")},
     "long block_id": {"type": "divider", "block_id": "b" * 256},
     "empty block_id": {"type": "divider", "block_id": ""},
+    "word for a boolean": section(text=mrkdwn("x"), expand="yes"),
+    "rows as a number": {"type": "table", "rows": 3},
+    "time as a word": rich(rich_section({"type": "date", "timestamp": "now", "format": "{ago}"})),
+    "negative time": rich(rich_section({"type": "date", "timestamp": -1, "format": "{ago}"})),
+    "confirm as a string": actions(button(confirm="sure?")),
+    "element as a string": actions("go"),
+    "element without type": actions({"text": plain("x")}),
     "level 5": {"type": "header", "text": plain("h"), "level": 5},
 }  # fmt: skip
 
@@ -239,3 +249,52 @@ def test_huge_view():
     fields = [mrkdwn("x" * 2000)] * 10
     with pytest.raises(SlackError, match="view_too_large"):
         checked_view(modal(blocks=[section(fields=fields)] * 20), kinds=("modal",))
+
+
+KEYS = st.sampled_from(
+    [
+        "type",
+        "text",
+        "elements",
+        "fields",
+        "action_id",
+        "block_id",
+        "options",
+        "rows",
+        "style",
+        "slack_file",
+        "id",
+        "x",
+    ]
+)
+TYPES = st.sampled_from(
+    [*GOOD, "plain_text", "mrkdwn", "button", "actions", "rich_text", "rich_text_section", "x" * 99]
+)
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | TYPES,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(KEYS, inner, max_size=5),
+    max_leaves=20,
+)
+
+
+def refusal(check, payload):
+    """Return the code a payload is refused with, or nothing."""
+    try:
+        check(payload)
+    except SlackError as refused:
+        return refused.code
+    return None
+
+
+@given(JSON, st.sampled_from(list(GOOD)), KEYS)
+def test_no_json_upsets_the_checker(junk, name, key):
+    """Whatever comes in place of blocks or inside them is refused in Slack's words, or is fine."""
+    for blocks in (junk, [junk], [{**GOOD[name], key: junk}]):
+        assert refusal(checked_blocks, blocks) in {None, "invalid_blocks", "invalid_blocks_format"}
+
+
+@given(JSON, KEYS)
+def test_no_json_upsets_the_view_checker(junk, key):
+    """The same holds for views."""
+    for view in (junk, modal(blocks=junk), modal(**{key: junk})):
+        assert refusal(partial(checked_view, kinds=("modal",)), view) in {None, "invalid_arguments"}

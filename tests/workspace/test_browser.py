@@ -293,3 +293,13 @@ async def test_query_presets(screen):
     assert await screen.js("return document.getElementById('whoami').value") == seed.CLEO
     await screen.one("#title", "general")
     assert await screen.js("return document.documentElement.dataset.theme") == "dark"
+
+
+async def test_emoji_need_no_font(screen, post):
+    """Common emoji are drawn, by shortcode or by sign, and stay in the text; unknown shortcodes stay as typed."""
+    ts = (await post(text=":red_circle: \N{SKULL} :shrug_cat: `:x:`")).ts
+    node = await screen.one(f'[data-ts="{ts}"] .text')
+    assert "\N{LARGE RED CIRCLE}" in await screen.run(node.get_attribute, "textContent")
+    assert await screen.js("return arguments[0].querySelectorAll('svg').length", node) == 2
+    await screen.one(f'[data-ts="{ts}"] code', ":x:")
+    await screen.one(f'[data-ts="{ts}"]', ":shrug_cat:")

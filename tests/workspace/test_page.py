@@ -153,6 +153,30 @@ async def test_files_are_served_harmlessly(ws, api, http):
         assert answer.headers["X-Content-Type-Options"] == "nosniff"
 
 
+@pytest.mark.parametrize(
+    "path", ["page/nothing.js", "page/files/F0NOTHERE", "page/state", "page/../server.py"]
+)
+async def test_only_what_belongs_to_the_page(ws, http, path):
+    """Nothing else of the package is served."""
+    async with http.get(f"{ws.url}/{path}") as answer:
+        assert answer.status == 404
+
+
+async def test_images_are_shown(ws, api, http):
+    """A picture is served as what it is."""
+    place = await api("files.getUploadURLExternal", filename="x.png", length=3)
+    async with http.post(place.upload_url, data=b"png"):
+        pass
+    async with http.get(f"{ws.url}/page/files/{place.file_id}") as answer:
+        assert (answer.content_type, answer.headers["Content-Disposition"]) == ("image/png", "inline")
+
+
+@pytest.mark.parametrize("body", [{}, {"as": seed.ADA}, [1]])
+async def test_incomplete_requests(ws, http, body):
+    """A request of the page that lacks something is a bad one."""
+    assert (await do(ws, http, "do/say", body))[0] == 400
+
+
 async def test_invited_bot(ws, app, until):
     """Inviting the bot makes it a member and tells it."""
     await ws.invite_bot(seed.ADA, "secret")
