@@ -2,6 +2,7 @@
 so that `oombot --help` answers at once."""
 
 import sys
+from logging import WARNING
 from pathlib import Path
 from typing import Annotated
 
@@ -67,7 +68,7 @@ def demo(
         typer.echo(line)
         sys.stdout.flush()
 
-    until_stopped(lambda stop: demonstration.serve(port=port, say=say, stop=stop))
+    until_stopped(lambda stop: demonstration.serve(port=port, say=say, stop=stop), level=WARNING)
 
 
 @app.command()

@@ -12,9 +12,11 @@ import structlog
 from oombot.errors import OombotError
 
 
-def until_stopped(serve: Callable[[asyncio.Event], Coroutine[Any, Any, None]]) -> None:
+def until_stopped(
+    serve: Callable[[asyncio.Event], Coroutine[Any, Any, None]], *, level: int = logging.INFO
+) -> None:
     """Run `serve(stop)`; the first signal sets `stop`, a second one ends at once. Known errors keep their class."""
-    _configure_logs()
+    _configure_logs(level)
     try:
         asyncio.run(_serve(serve))
     except BaseExceptionGroup as group:
@@ -44,7 +46,7 @@ def _first(group: BaseExceptionGroup[OombotError]) -> OombotError:
     raise AssertionError("an exception group is never empty")
 
 
-def _configure_logs() -> None:
+def _configure_logs(level: int) -> None:
     """One line per event on standard error: for people on a terminal, as JSON elsewhere."""
     on_terminal = sys.stderr.isatty()
     renderer = structlog.dev.ConsoleRenderer() if on_terminal else structlog.processors.JSONRenderer()
@@ -59,6 +61,7 @@ def _configure_logs() -> None:
             structlog.processors.format_exc_info,
             renderer,
         ],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=structlog.PrintLoggerFactory(file=sys.stderr),
         cache_logger_on_first_use=True,
     )

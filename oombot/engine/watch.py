@@ -75,6 +75,7 @@ class _Run:
         self._resume_s = position.last_seen_s  # kills before this were seen by an earlier run
         self._resumed = position.cursor is not None
         self._live = False
+        self._baselined = 0
         self._saved_s = context.clock()
         self._log = context.log(host=position.host)
 
@@ -136,7 +137,9 @@ class _Run:
         self._position = replace(self._position, baselined_s=self._position.baselined_s or now)
         self._live = True
         await self._save_position()
-        self._log.info("watching", source=self._position.detector, first_contact=first)
+        self._log.info(
+            "watching", source=self._position.detector, first_contact=first, kills_in_history=self._baselined
+        )
 
     async def _save_position(self) -> None:
         """The host is there: its cursor moves on only between reports, so that none is cut in two."""
@@ -156,9 +159,11 @@ class _Run:
         fresh = await self._ctx.store.record_kills(position, rows)
         self._ctx.wake.set()
         for incident in fresh:
-            self._log.info("oom_kill", incident=incident.id, pid=incident.kill.pid, history=incident.history)
-            if not incident.history:
-                self._ctx.spawn(self._cards.enrich(incident))
+            if incident.history:
+                self._baselined += 1
+                continue
+            self._log.info("oom_kill", incident=incident.id, pid=incident.kill.pid, comm=incident.kill.comm)
+            self._ctx.spawn(self._cards.enrich(incident))
 
     async def _row(self, kill: OomKill) -> tuple[Incident, Draft | None]:
         host = self._position.host
