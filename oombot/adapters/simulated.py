@@ -161,6 +161,9 @@ class SimulatedHosts:
         machine = self._machine(host)
         yield machine.mark.encode()
         at = 0
+        for at, line in enumerate(tuple(machine.log), 1):
+            yield line.encode()
+        yield b"@@live"
         while True:
             grown = machine.grown
             while at < len(machine.log):

@@ -71,6 +71,7 @@ async def test_a_follower_sees_the_kill(hosts):
     stream = hosts.follow("web-1", Command(argv=("anything",)))
     assert (await anext(stream)).startswith(b"@@boot ")
     assert (await anext(stream)).startswith(b"5,0,0,-;Linux version")
+    assert await anext(stream) == b"@@live"
     waiting = asyncio.ensure_future(anext(stream))
     await asyncio.sleep(0)
     hosts.trigger("web-1")
