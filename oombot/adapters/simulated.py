@@ -160,8 +160,8 @@ class SimulatedHosts:
         """Yield the replayed /dev/kmsg from its first record on, then what comes, until it is closed."""
         machine = self._machine(host)
         yield machine.mark.encode()
-        at = 0
-        for at, line in enumerate(tuple(machine.log), 1):
+        at = len(machine.log)
+        for line in machine.log[:at]:
             yield line.encode()
         yield b"@@live"
         while True:
