@@ -40,7 +40,7 @@ def question(text: str) -> Question:
         if since is None:
             raise RefusedError(f"{words[-1]!r} is no length of time.", fix="since 45s, 30m, 2h or 7d")
         words = words[:-2]
-    if not words or len(words) > 2:
+    if not words or len(words) > 2 or (len(words) == 2 and words[-1] == "since"):
         raise RefusedError(
             "That was not understood; nothing was asked.", fix="/oom HOST [PID|NAME|UNIT] [since 2h]"
         )

@@ -54,6 +54,7 @@ class Desk:
     remedies: Remedies
     people: People
     cards: Cards
+    patience_s: float = ANSWER_WITHIN_S
 
     async def command(self, visit: Visit, text: str) -> None:
         """`/oom …`: help, a fix, or a question about a host."""
@@ -118,7 +119,7 @@ class Desk:
         self.context.settings.host(asked.host)
         reading = asyncio.ensure_future(self.readings.now(asked.host, timeout_s=LATE_ANSWER_S))
         try:
-            snapshot = await asyncio.wait_for(asyncio.shield(reading), ANSWER_WITHIN_S)
+            snapshot = await asyncio.wait_for(asyncio.shield(reading), self.patience_s)
         except TimeoutError:
             await visit.say(await self.answers.stale(asked, "not answering"), False)
             self.context.spawn(self._answer_late(asked, reading, visit.say))

@@ -1,0 +1,247 @@
+"""What people say and press: every one of them gets a visible answer, and Slack chooses nothing."""
+
+import asyncio
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import pytest
+
+from oombot.engine import desk as desk_module
+from oombot.engine.answers import question
+from oombot.engine.desk import Visit
+from oombot.errors import RefusedError
+from oombot.model import Incident, Json, Person
+from tests.engine.conftest import ADA, BEN, CLEO, Engine
+from tests.examples import a_kill
+
+
+@dataclass
+class Person1:
+    """Somebody in a channel, who keeps what they were shown."""
+
+    person: Person = ADA
+    said: list[Json] = field(default_factory=list)
+    replaced: list[Json] = field(default_factory=list)
+    modals: list[Json] = field(default_factory=list)
+
+    async def say(self, view: Json, replace: bool) -> None:
+        (self.replaced if replace else self.said).append(view)
+
+    async def open(self, view: Json) -> None:
+        self.modals.append(view)
+
+    async def update(self, view: Json) -> None:
+        self.modals.append(view)
+
+    @property
+    def visit(self) -> Visit:
+        return Visit(person=self.person, channel_id="C0ONCALL1", say=self.say, modal=self)
+
+    @property
+    def last(self) -> str:
+        return str(self.said[-1])
+
+
+async def stored_kill(engine: Engine) -> Incident:
+    """A kill that the watch has recorded, with its card."""
+    from oombot.model import Position
+
+    incident = Incident(
+        id="incident-0001", host="host42", kill=a_kill(), channel="oncall", seen_s=engine.clock()
+    )
+    card = await engine.cards.draft(incident, snapshot=None)
+    position = Position(host="host42", detector="kmsg", cursor="1", baselined_s=1.0, last_seen_s=1.0)
+    await engine.store.record_kills(position, [(incident, card)])
+    await engine.send()
+    return incident
+
+
+async def test_help_is_answered(engine: Engine) -> None:
+    """`/oom` alone explains itself and names the hosts."""
+    ada = Person1()
+    await engine.desk.command(ada.visit, "")
+    assert "host42" in ada.last
+
+
+async def test_unknown_host_is_guessed(engine: Engine) -> None:
+    """A mistyped host is answered with the likely one, and nobody is asked."""
+    ada = Person1()
+    await engine.desk.command(ada.visit, "hst42")
+    assert "Did you mean host42?" in ada.last
+
+
+async def test_answer_of_a_reachable_host(engine: Engine) -> None:
+    """`/oom host42` is answered to the asker alone, with a Share button."""
+    ada = Person1()
+    await engine.desk.command(ada.visit, "host42")
+    assert "'share'" in ada.last
+    assert engine.chat.posted == []
+
+
+async def test_silent_host_is_answered_in_time_and_edited_later(engine: Engine, monkeypatch) -> None:
+    """A host that thrashes is told as not answering, last seen 40 s ago; the answer replaces that when it comes."""
+    released = asyncio.Event()
+    at_once = engine.machine.now
+
+    async def slow(host: str, *, timeout_s: float | None = None) -> Any:
+        await released.wait()
+        return await at_once(host)
+
+    engine.machine.now = slow  # type: ignore[method-assign]
+    quick = replace(engine.desk, patience_s=0.05)
+    ada = Person1()
+    await quick.command(ada.visit, "host42")
+    assert "not answering, last seen 40 s ago" in ada.last
+    assert ada.replaced == []
+    released.set()
+    await engine.finish()
+    assert len(ada.replaced) == 1
+    assert "not answering" not in str(ada.replaced[0])
+
+
+async def test_unreachable_host_is_unknown_with_the_reason(engine: Engine) -> None:
+    """A host that can not be reached is said to be so; that is never called `no OOM`."""
+    engine.machine.down = True
+    ada = Person1()
+    await engine.desk.command(ada.visit, "host42")
+    assert "can not be reached" in ada.last
+    assert "not the OOM killer" not in ada.last
+
+
+@pytest.mark.parametrize("text", ["host42 a b", "host42 since", "host42 since yesterday", "since 2h"])
+async def test_bad_words_are_answered(engine: Engine, text: str) -> None:
+    """What can not be understood is answered with how to say it."""
+    ada = Person1()
+    await engine.desk.command(ada.visit, text)
+    assert len(ada.said) == 1
+    assert "/oom HOST" in ada.last or "No host named" in ada.last or "since 45s" in ada.last
+
+
+def test_links_of_slack_are_unwrapped() -> None:
+    """A host name that Slack made a link of is taken as it was typed."""
+    assert question("<http://web01.prod|web01.prod> nginx since 2h").host == "web01.prod"
+
+
+def test_a_question_is_a_host_and_perhaps_more() -> None:
+    """Host, target and span are told apart; nothing else is taken."""
+    asked = question("host42 nginx since 2h")
+    assert (asked.host, asked.target, asked.since_s) == ("host42", "nginx", 7200.0)
+    with pytest.raises(RefusedError):
+        question("a b c")
+
+
+async def test_strangers_get_no_answer_about_hosts(engine: Engine) -> None:
+    """A person of another workspace is told no, and the host is not read."""
+    eve = Person1(person=Person(user_id="U0ADA0001", team_id="T0FOREIGN"))
+    await engine.desk.command(eve.visit, "host42")
+    assert "full members" in eve.last
+
+
+async def test_propose_from_the_form(engine: Engine) -> None:
+    """The form proposes; wrong fields are named and nothing is proposed."""
+    shown: list[Json] = []
+
+    async def say_in(channel_id: str, view: Json) -> None:
+        shown.append(view)
+
+    wrong = await engine.desk.submit(ADA, "host42||C0ONCALL1", {"process": "x", "value": "5"}, say_in)
+    assert set(wrong) == {"process"}
+    taken = await engine.desk.submit(
+        ADA, "host42||C0ONCALL1", {"process": "4242:42420", "value": "500"}, say_in
+    )
+    await engine.finish()
+    assert taken == {}
+    assert "Proposed" in str(shown)
+    assert len(await engine.store.requests(("pending",))) == 1
+
+
+async def test_form_of_a_refused_value_says_why(engine: Engine) -> None:
+    """A guard rail that refuses after the form is answered to the person."""
+    shown: list[Json] = []
+
+    async def say_in(channel_id: str, view: Json) -> None:
+        shown.append(view)
+
+    await engine.desk.submit(ADA, "host42||C0ONCALL1", {"process": "4242:42420", "value": "-1000"}, say_in)
+    await engine.finish()
+    assert "adj_minus_1000" in str(shown)
+
+
+async def test_fix_opens_a_form_with_processes(engine: Engine) -> None:
+    """`/oom fix host42` opens a loading dialog at once, then the form."""
+    ada = Person1()
+    await engine.desk.command(ada.visit, "fix host42")
+    assert ada.modals[-1]["callback_id"] == "fix"
+    assert "4242:42420" in str(ada.modals[-1])
+    assert len(ada.modals) == 2
+
+
+async def test_presses_are_all_answered(engine: Engine) -> None:
+    """Unknown buttons, unknown ids and forbidden presses each get a sentence."""
+    request = await engine.propose(ADA)
+    for action, value in [
+        ("launch", "x"),
+        ("approve", "nobody-knows"),
+        ("approve", request.id),
+        ("deny", "nobody-knows"),
+        ("undo", request.id),
+        ("kernel_report", "nobody-knows"),
+        ("fields_help", ""),
+        ("share", "nobody-knows"),
+        ("propose", "nobody-knows"),
+    ]:
+        cleo = Person1(person=CLEO)
+        await engine.desk.press(cleo.visit, action, value)
+        assert len(cleo.said) == 1, action
+    assert engine.machine.writes == 0
+
+
+async def test_approve_by_press(engine: Engine) -> None:
+    """A press of the second person runs the plan and says so."""
+    request = await engine.propose(ADA)
+    ben = Person1(person=BEN)
+    await engine.desk.press(ben.visit, "approve", request.id)
+    await engine.finish()
+    assert "Approved" in ben.last
+    assert engine.machine.adj == 500
+
+
+async def test_kernel_report_comes_into_the_thread(engine: Engine) -> None:
+    """The report is posted under the card, once however often it is asked for."""
+    incident = await stored_kill(engine)
+    ada = Person1()
+    for _ in range(2):
+        await engine.desk.press(ada.visit, "kernel_report", incident.id)
+    await engine.send()
+    report = engine.chat.message(f"report:{incident.id}")
+    assert report.thread_ts == engine.chat.message(f"incident:{incident.id}").ts
+    assert "Killed process 4242" in str(report.view)
+
+
+async def test_suggestion_that_is_gone_is_refused(engine: Engine) -> None:
+    """A suggested fix is looked up afresh: what the host no longer needs is not proposed."""
+    incident = await stored_kill(engine)
+    ada = Person1()
+    await engine.desk.press(ada.visit, "propose", incident.id)
+    assert "nothing to suggest any more" in ada.last
+
+
+async def test_share_posts_the_answer(engine: Engine) -> None:
+    """Share asks again and posts the answer for everybody, naming who asked."""
+    ada = Person1()
+    await engine.desk.command(ada.visit, "host42")
+    [button] = [
+        element
+        for block in ada.said[-1]["blocks"]
+        for element in block.get("elements", ())
+        if element.get("action_id") == "share"
+    ]
+    await engine.desk.press(ada.visit, "share", button["value"])
+    await engine.send()
+    [shared] = engine.chat.posted
+    assert "<@U0ADA0001>" in str(shared.view)
+
+
+def test_patience_is_under_ten_seconds() -> None:
+    """A person waits less than ten seconds for an answer."""
+    assert desk_module.ANSWER_WITHIN_S < 10
