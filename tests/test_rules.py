@@ -9,6 +9,7 @@ import pytest
 
 from oombot import catalog
 from oombot.config import Settings
+from oombot.lifecycle import TRANSITIONS
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "oombot"
@@ -123,3 +124,11 @@ def test_nothing_names_a_registry() -> None:
     """Pins carry names and versions only."""
     for line in (ROOT / ".ci" / "constraints.txt").read_text().splitlines():
         assert re.fullmatch(r"[A-Za-z0-9._-]+==[A-Za-z0-9.+!]+", line), line
+
+
+def test_docs_draw_the_lifecycle() -> None:
+    """The table of states in the docs is the one in the code."""
+    text = (ROOT / "docs" / "architecture.md").read_text()
+    drawn = text.split("<!-- lifecycle -->")[1].split("<!-- /lifecycle -->")[0].strip().splitlines()
+    rows = [f"| {state} | {', '.join(sorted(moves))} |" for state, moves in TRANSITIONS.items() if moves]
+    assert drawn == ["| from | to |", "|---|---|", *rows]
