@@ -49,17 +49,17 @@ def score_parts(score: badness.Score | None) -> str:
         return "(never chosen by the kernel)"
     idle = f"{score.baseline} idle + " if score.baseline else ""
     rest = "" if score.rounding == 0 else f" {_signed(score.rounding)} rounding"
-    drift = (
-        "" if score.shown in (None, score.computed) else f" (computes to {score.computed})"
-    )
+    drift = "" if score.shown in (None, score.computed) else f" (computes to {score.computed})"
     return f"= {idle}{score.memory} memory {_signed(score.adj)} adj{rest}{drift}"
 
 
 def scores_note(snapshot: HostSnapshot) -> str:
     """Say what the numbers are measured against, and what they do not say about a cgroup's kill."""
     texts = {
-        "since_5_9": "This kernel (formula since 5.9) scores an idle process 666; the range is 0…1333.",
-        "before_5_9": "This kernel (formula before 5.9) scores an idle process 0; the range is 0…1000.",
+        "since_5_9": "This kernel (formula since 5.9) scores an idle process 666 and one that holds all memory 1333; "
+        "adj moves that by up to ±666.",
+        "before_5_9": "This kernel (formula before 5.9) scores an idle process 0 and one that holds all memory 1000; "
+        "adj is added to that.",
     }
     scale = badness.scale(snapshot)
     formula = texts.get(scale or "", "Which formula this kernel uses could not be told from its scores.")

@@ -306,8 +306,9 @@ def test_scores(nouns):
     assert found.scores[0].parts == "= 666 idle + 110 memory + 0 adj"
     assert found.scores[3].parts == "= 666 idle + 253 memory − 333 adj + 1 rounding"
     assert found.scores_note == (
-        "This kernel (formula since 5.9) scores an idle process 666; the range is 0…1333. They rank for the whole "
-        "host; when a cgroup hits its limit, only its own processes compete."
+        "This kernel (formula since 5.9) scores an idle process 666 and one that holds all memory 1333; adj moves "
+        "that by up to ±666. They rank for the whole host; when a cgroup hits its limit, only its own processes "
+        "compete."
     )
 
 
