@@ -21,7 +21,9 @@ class Cards:
         """Take the shared parts."""
         self._ctx, self._readings = context, readings
 
-    async def draft(self, incident: Incident, *, snapshot: HostSnapshot | None) -> Draft:
+    async def draft(
+        self, incident: Incident, *, snapshot: HostSnapshot | None, replayed: bool = False
+    ) -> Draft:
         """The card as a message; without a snapshot it says what the log alone says."""
         story = await self.story(incident, snapshot=snapshot)
         view = self._ctx.views.incident(
@@ -29,7 +31,7 @@ class Cards:
             incident_id=incident.id,
             mode=self._ctx.settings.mode,
             late=story.late,
-            replayed=snapshot is not None and snapshot.replayed,
+            replayed=replayed or (snapshot is not None and snapshot.replayed),
             suggestion=self._suggestion(incident, snapshot),
         )
         return Draft(key=incident_key(incident.id), channel=incident.channel, view=view)

@@ -11,6 +11,8 @@ from oombot.errors import RefusedError
 from oombot.model import Check, Command, HostSnapshot, Json, Plan, Step
 from oombot.remediations.shape import Remediation
 
+REPLAYED = " (replayed: a recording, no real host)"
+
 
 def make(remediation: Remediation, params: Any, snapshot: HostSnapshot, policy: Policy) -> Plan:
     """Inspect, check, plan; RefusedError when a guard rail says no or there is nothing to do."""
@@ -29,7 +31,7 @@ def make(remediation: Remediation, params: Any, snapshot: HostSnapshot, policy: 
             remediation=remediation.name,
             params=asdict(params),
             title=remediation.title(params, seen),
-            target=remediation.target(params, seen),
+            target=remediation.target(params, seen) + (REPLAYED if snapshot.replayed else ""),
             steps=steps,
             checks=checks,
             effect=tuple(remediation.effect(params, seen)),

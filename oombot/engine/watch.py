@@ -177,7 +177,7 @@ class _Run:
         )
         if incident.history:
             return incident, None
-        return incident, await self._cards.draft(incident, snapshot=None)
+        return incident, await self._cards.draft(incident, snapshot=None, replayed=self._snapshot.replayed)
 
     def _is_history(self, kill: OomKill) -> bool:
         """What the log held before the host was first seen; with another source, what the earlier one had seen."""
