@@ -57,7 +57,8 @@ class LocalHosts:
         except OSError as error:
             return _not_started(command, error)
         try:
-            (stdout, stderr), status = await asyncio.gather(_talk(process, command.stdin), process.wait())
+            stdout, stderr = await _talk(process, command.stdin)
+            status = await process.wait()
         finally:
             await _end(process)
         return CommandResult(
@@ -119,9 +120,16 @@ def _not_started(command: Command, error: OSError) -> CommandResult:
 async def _talk(process: asyncio.subprocess.Process, stdin: str) -> tuple[bytes, bytes]:
     assert process.stdout is not None
     assert process.stderr is not None
-    stdout, stderr, _ = await asyncio.gather(
-        _read(process.stdout), _read(process.stderr), _write(process, stdin)
-    )
+    parts = (_read(process.stdout), _read(process.stderr), _write(process, stdin))
+    tasks = [asyncio.create_task(part) for part in parts]
+    try:
+        stdout, stderr, _ = await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+    assert isinstance(stdout, bytes)
+    assert isinstance(stderr, bytes)
     return stdout, stderr
 
 
@@ -144,10 +152,18 @@ async def _read(stream: asyncio.StreamReader) -> bytes:
 
 
 async def _end(process: asyncio.subprocess.Process) -> None:
-    """Kill what is left of the group, children that outlived their parent included."""
+    """Kill what is left of the group, children that outlived their parent included, and empty its pipes."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)
-    if process.returncode is None:
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(1):
-                await process.wait()
+    if process.stdin is not None:
+        process.stdin.close()
+    streams = [stream for stream in (process.stdout, process.stderr) if stream is not None]
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(1):
+            await asyncio.gather(process.wait(), *(_empty(stream) for stream in streams))
+
+
+async def _empty(stream: asyncio.StreamReader) -> None:
+    """Throw away what was printed: asyncio closes a pipe only once it is read to its end."""
+    while await stream.read(_CHUNK):
+        pass
