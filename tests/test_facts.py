@@ -366,6 +366,47 @@ def test_kmsg_here(need):
     assert log.since_s is not None
 
 
+def logged(source, *lines, said=b""):
+    """The kernel log of the sample with these lines instead of its own."""
+    start = SAMPLE[: SAMPLE.index(b"source kmsg")]
+    raw = start + b"source " + source + b"\n" + said + b"@@log\n@@boot b 10 1700000010\n" + b"\n".join(lines)
+    return parse(raw + b"\n@@end\n", host="h", taken_s=0.0)
+
+
+REACHES = [
+    (b"kmsg", b"6,0,0,-;Linux", b"", (True, True)),
+    (b"kmsg", b"6,70,5000000,-;x", b"", (True, False)),
+    (b"kmsg", b"rubbish", b"", (False, False)),
+    (b"syslog", b"2026-11-23T01:30:07.979445+00:00 h kernel: x", b"", (True, False)),
+    (b"syslog", b"0000-99-99T99:99:99.9+00:00 h kernel: x", b"", (False, False)),
+    (b"syslog", b"Nov 23 01:30:07 h kernel: x", b"", (False, False)),
+    (b"journald", b"{}", b'oldest {"__REALTIME_TIMESTAMP":"x"}\n', (False, False)),
+    (b"journald", b"{}", b"oldest []\n", (False, False)),
+    (b"journald", b"{}", b"", (False, False)),
+]
+
+
+@pytest.mark.parametrize(("source", "first", "said", "reach"), REACHES)
+def test_how_far_back_a_log_reaches(source, first, said, reach):
+    """The oldest entry gives the time where it has one, and says whether it is the boot."""
+    log = logged(source, first, said=said).kernel_log
+    assert (log.since_s is not None, log.since_boot) == reach
+
+
+def test_a_log_without_clock_or_lines():
+    """Without the host's clock nothing is claimed about how far back a log reaches."""
+    raw = SAMPLE.replace(b"uptime 3129.65", b"uptime x")
+    assert parse(raw, host="h", taken_s=0.0).kernel_log.since_s is None
+    assert logged(b"kmsg").kernel_log.since_s is None
+
+
+def test_a_cut_ring_buffer_loses_its_half_record():
+    """The first record after the cut is not whole and is dropped."""
+    seen = logged(b"kmsg", b"alf a record", b"6,70,5000000,-;x", said=b"cut\n")
+    assert seen.kernel_log.lines == (b"@@boot b 10 1700000010", b"6,70,5000000,-;x")
+    assert any("newest 1 MiB" in problem for problem in seen.problems)
+
+
 # ------------------------------------------------------------------ what arrives cut or garbled
 
 
@@ -421,6 +462,13 @@ def test_missing_sections_are_named():
     assert seen.now_s is seen.uptime_s is seen.boot_id is seen.oom_kill_count is seen.pressure is None
     assert "process table could not be read" in seen.problems
     assert "/proc/meminfo could not be read" in seen.problems
+
+
+@pytest.mark.parametrize("row", [b"p x 1 1 0 0 1 1 1 1 1 1 1 1", b"p 9 1", b"p 9 - 1 0 0 1 1 1 1 1 1 1 1"])
+def test_a_row_that_names_no_process_is_left_out(row):
+    """Without pid, start or parent a row is nobody."""
+    raw = SAMPLE.replace(b"@@cgroups", row + b"\nn x\ng /\n@@cgroups", 1)
+    assert len(parse(raw, host="h", taken_s=0.0).processes) == 10
 
 
 def test_hidepid_is_noticed():
@@ -520,7 +568,7 @@ def test_swaps_and_pressure():
     seen = parse(raw, host="h", taken_s=0.0)
     assert [(swap.name, swap.size_kb, swap.used_kb) for swap in seen.swaps] == [("/swap file", 1048572, 512)]
     assert seen.pressure is not None
-    assert parse(SAMPLE.replace(b"full avg10", b"full xvg10"), host="h", taken_s=0.0).pressure is None
+    assert parse(SAMPLE.replace(b"full avg10=", b"full avg10=-"), host="h", taken_s=0.0).pressure is None
 
 
 def test_the_command_is_one_shell_with_its_script_on_stdin():

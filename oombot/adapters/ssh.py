@@ -105,6 +105,8 @@ class SshHosts:
                 problems.append(f"host {target.name}: {error}")
             else:
                 self._links[target.name] = _Link(target=target, options=options)
+            if target.jump is not None and getattr(self._targets.get(target.jump), "jump", "?") is not None:
+                problems.append(f"host {target.name}: jump {target.jump} is no host that is reached directly")
         if problems:
             raise ConfigError(problems)
         self._open = True

@@ -363,6 +363,14 @@ async def test_every_wrong_file_is_named_at_start(sshd, tmp_path):
     assert [problem.split(":")[0] for problem in caught.value.problems] == ["host a", "host b"]
 
 
+async def test_a_jump_in_a_circle_is_refused_at_start(sshd):
+    """A jump host must be reached directly; a circle or an unknown host is a mistake of the configuration."""
+    wrong = [target(sshd, "a", jump="b"), target(sshd, "b", jump="a"), target(sshd, "c", jump="d")]
+    with pytest.raises(ConfigError) as caught:
+        await SshHosts(wrong, known_hosts=[]).__aenter__()
+    assert len(caught.value.problems) == 3
+
+
 async def test_known_hosts_is_parsed_once(sshd, tmp_path):
     """Ten thousand lines are read one time for many logins, and again only when the file changes."""
     known = tmp_path / "known_hosts"
