@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -83,9 +84,10 @@ class QuickOutbox(Outbox):
         return True
 
 
+@asynccontextmanager
 async def build(
     folder: Path, settings: str = SETTINGS, *, machine: FakeMachine, chat: FakeChat, clock: Clock
-) -> Any:
+) -> AsyncIterator[Engine]:
     """Yield an engine on the store in `folder`; building it again there is a restart."""
     spawned, ids = Spawned(), itertools.count(1)
     prefix = f"id{len(list(folder.iterdir()))}{id(spawned) % 9973:04d}"
@@ -114,7 +116,7 @@ async def build(
         desk = Desk(
             context=context, readings=readings, answers=answers, remedies=remedies, people=people, cards=cards
         )
-        yield Engine(
+        made = Engine(
             context=context,
             store=store,
             chat=chat,
@@ -127,11 +129,14 @@ async def build(
             cards=cards,
             desk=desk,
         )
-        await spawned.stop()
+        try:
+            yield made
+        finally:
+            await spawned.stop()
 
 
 @pytest.fixture
 async def engine(tmp_path: Path) -> AsyncIterator[Engine]:
     """A fresh engine in apply mode."""
-    async for built in build(tmp_path, machine=FakeMachine(), chat=FakeChat(), clock=Clock()):
+    async with build(tmp_path, machine=FakeMachine(), chat=FakeChat(), clock=Clock()) as built:
         yield built

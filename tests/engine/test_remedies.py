@@ -2,7 +2,6 @@
 
 import asyncio
 import itertools
-from contextlib import asynccontextmanager
 from dataclasses import replace
 
 import pytest
@@ -173,7 +172,7 @@ async def test_stale_shows_the_new_plan(engine: Engine) -> None:
 async def test_propose_mode_runs_nothing(tmp_path) -> None:
     """In propose mode an approval is refused, and the card shows the command to copy."""
     text = SETTINGS.replace("mode: apply", "mode: propose")
-    async for engine in build(tmp_path, text, machine=FakeMachine(), chat=FakeChat(), clock=Clock()):
+    async with build(tmp_path, text, machine=FakeMachine(), chat=FakeChat(), clock=Clock()) as engine:
         request = await engine.propose()
         with pytest.raises(RefusedError, match="apply mode"):
             await engine.remedies.approve(request.id, BEN)
@@ -185,7 +184,7 @@ async def test_propose_mode_runs_nothing(tmp_path) -> None:
 async def test_observe_mode_proposes_nothing(tmp_path) -> None:
     """In observe mode nobody can even ask."""
     text = SETTINGS.replace("mode: apply", "mode: observe")
-    async for engine in build(tmp_path, text, machine=FakeMachine(), chat=FakeChat(), clock=Clock()):
+    async with build(tmp_path, text, machine=FakeMachine(), chat=FakeChat(), clock=Clock()) as engine:
         with pytest.raises(RefusedError, match="observe"):
             await engine.propose()
 
@@ -287,12 +286,6 @@ async def test_one_run_a_host(engine: Engine) -> None:
     assert await engine.state(second.id) == "pending"
 
 
-@asynccontextmanager
-async def restarted(tmp_path, machine: FakeMachine, chat: FakeChat, clock: Clock):
-    async for engine in build(tmp_path, machine=machine, chat=chat, clock=clock):
-        yield engine
-
-
 @pytest.mark.parametrize(
     ("state", "ran", "ends", "writes"),
     [
@@ -305,10 +298,10 @@ async def restarted(tmp_path, machine: FakeMachine, chat: FakeChat, clock: Clock
 async def test_restart_in_each_state(tmp_path, state: str, ran: bool, ends: str, writes: int) -> None:
     """A bot that died between approve and verify finds out what happened; a run is never repeated."""
     machine, chat, clock = FakeMachine(), FakeChat(), Clock()
-    async with restarted(tmp_path, machine, chat, clock) as engine:
+    async with build(tmp_path, machine=machine, chat=chat, clock=clock) as engine:
         request = await engine.propose()
         await _bring_to(engine, request.id, state, ran=ran)
-    async with restarted(tmp_path, machine, chat, clock) as engine:
+    async with build(tmp_path, machine=machine, chat=chat, clock=clock) as engine:
         await engine.runs.recover()
         await engine.finish()
         assert (await engine.state(request.id), machine.writes) == (ends, writes)
@@ -318,11 +311,11 @@ async def test_restart_in_each_state(tmp_path, state: str, ran: bool, ends: str,
 async def test_restart_long_after_approval_runs_nothing(tmp_path) -> None:
     """An approval that is older than run_within_s is not run by a bot that comes back late."""
     machine, chat, clock = FakeMachine(), FakeChat(), Clock()
-    async with restarted(tmp_path, machine, chat, clock) as engine:
+    async with build(tmp_path, machine=machine, chat=chat, clock=clock) as engine:
         request = await engine.propose()
         await _bring_to(engine, request.id, "approved", ran=False)
     clock.now += 61
-    async with restarted(tmp_path, machine, chat, clock) as engine:
+    async with build(tmp_path, machine=machine, chat=chat, clock=clock) as engine:
         await engine.runs.recover()
         await engine.finish()
         assert (await engine.state(request.id), machine.writes) == ("expired", 0)
@@ -331,11 +324,11 @@ async def test_restart_long_after_approval_runs_nothing(tmp_path) -> None:
 async def test_restart_with_the_host_gone_is_unverified(tmp_path) -> None:
     """When the host can not say whether it ran, neither does the bot."""
     machine, chat, clock = FakeMachine(), FakeChat(), Clock()
-    async with restarted(tmp_path, machine, chat, clock) as engine:
+    async with build(tmp_path, machine=machine, chat=chat, clock=clock) as engine:
         request = await engine.propose()
         await _bring_to(engine, request.id, "running", ran=True)
     machine.down = True
-    async with restarted(tmp_path, machine, chat, clock) as engine:
+    async with build(tmp_path, machine=machine, chat=chat, clock=clock) as engine:
         await engine.runs.recover()
         await engine.finish()
         assert await engine.state(request.id) == "unverified"
