@@ -9,6 +9,7 @@ import asyncio
 import json
 import re
 import time
+import uuid
 from collections.abc import AsyncIterator, Iterable, Mapping
 from importlib import resources
 from types import TracebackType
@@ -28,10 +29,12 @@ class _Machine:
 
     def __init__(self, answer: str, report: Iterable[str]) -> None:
         """Take the recorded answer and report."""
-        self._lines = answer.splitlines()
+        self._boot_id = str(uuid.uuid4())  # a boot of its own, or a later replay would count as the same kill
+        self._lines = [
+            re.sub(r"^boot_id .*", f"boot_id {self._boot_id}", line) for line in answer.splitlines()
+        ]
         self._report = list(report)
         self._booted_s = time.time() - float(self._said("uptime"))
-        self._boot_id = self._said("boot_id")
         self._victim = _VICTIM
         self._adjs: dict[int, int] = {}
         self._kills = 0
