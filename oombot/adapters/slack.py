@@ -1,6 +1,7 @@
 """Slack's Web API as the Chat port; every foreign error is mapped here."""
 
 import asyncio
+from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, Self
 
@@ -20,29 +21,51 @@ _FIXES = {
     "not_allowed_token_type": "SLACK_BOT_TOKEN takes the xoxb- token, SLACK_APP_TOKEN the xapp- token",
     "missing_scope": "reinstall the app with the manifest of `oombot slack manifest`",
     "is_archived": "choose another channel: this one is archived",
+    "not_authed": "SLACK_BOT_TOKEN is empty",
+    "account_inactive": "the app was removed: install it again and take the new SLACK_BOT_TOKEN",
+    "token_revoked": "install the app again and take the new SLACK_BOT_TOKEN",
+    "token_expired": "switch token rotation off in the app, install it again and take the new SLACK_BOT_TOKEN",
 }
+_UNSURE = (
+    "fatal_error",
+    "internal_error",
+    "service_unavailable",
+)  # part of it may have been done, Slack says
+# the last two: the SDK stumbles over an answer that is no JSON object
+FOREIGN = (SlackClientError, aiohttp.ClientError, TimeoutError, OSError, ValueError, AttributeError)
 
 
 def chat_error(error: Exception) -> ChatError:
     """Map everything that Slack's SDK raises; an empty code means that Slack may or may not have done it."""
-    if isinstance(error, SlackApiError):
-        response = error.response
-        code = str(response.get("error") or f"http_{response.status_code}")
-        if response.status_code == 429:
-            wait_s = float(response.headers.get("Retry-After", "1"))
-            return ChatError("Slack asks to wait", code="ratelimited", retry_after_s=wait_s)
-        if response.status_code >= 500:
-            return ChatError(f"Slack answered HTTP {response.status_code}", code="", retry_after_s=1.0)
-        wrong = ChatError(f"Slack refused: {code}", code=code)
-        wrong.fix = _FIXES.get(code, "")
-        needed = response.get("needed")
-        if needed:
-            wrong.fix = f"the app needs the scope {needed}: {wrong.fix}"
-        return wrong
-    return ChatError(f"Slack did not answer ({type(error).__name__})", code="", retry_after_s=1.0)
+    if not isinstance(error, SlackApiError):
+        return ChatError(f"Slack did not answer ({type(error).__name__})", code="", retry_after_s=1.0)
+    status, headers, body = _answer(error.response)
+    code = str(body.get("error") or "")
+    if status == 429 or code in {"ratelimited", "rate_limited"}:
+        return ChatError("Slack asks to wait", code="ratelimited", retry_after_s=_wait_s(headers))
+    if status >= 500 or code in _UNSURE or not (code or status >= 400):
+        return ChatError(f"Slack answered {code or f'HTTP {status}'}", code="", retry_after_s=1.0)
+    code = code or f"http_{status}"
+    wrong = ChatError(f"Slack refused: {code}", code=code)
+    wrong.fix = _FIXES.get(code, "")
+    needed = body.get("needed")
+    if needed:
+        wrong.fix = f"the app needs the scope {needed}: {wrong.fix}"
+    return wrong
 
 
-FOREIGN = (SlackClientError, aiohttp.ClientError, TimeoutError, OSError)
+def _answer(response: Any) -> tuple[int, Mapping[str, str], Json]:
+    """Status, headers and body; where the body was no JSON, the SDK hands out aiohttp's response."""
+    status: Any = getattr(response, "status_code", None) or getattr(response, "status", 0)
+    body = getattr(response, "data", None)
+    return int(status), getattr(response, "headers", {}), body if isinstance(body, dict) else {}
+
+
+def _wait_s(headers: Mapping[str, str]) -> float:
+    try:
+        return max(0.0, float(headers.get("Retry-After", "1")))
+    except ValueError:
+        return 1.0
 
 
 class SlackChat:
@@ -50,21 +73,24 @@ class SlackChat:
 
     def __init__(self, *, token: str, api_url: str) -> None:
         """Take the bot token and the Web API's address (ending in /api/)."""
-        self.client = AsyncWebClient(token=token, base_url=api_url, timeout=CALL_TIMEOUT_S)
+        # no retries of the SDK: what was cut off may have been done, and would be done twice
+        self.client = AsyncWebClient(token=token, base_url=api_url, timeout=CALL_TIMEOUT_S, retry_handlers=[])
         self.team_id = ""
+        self.user_id = ""
         self._ids: dict[str, str] = {}
         self._open = False
 
     async def __aenter__(self) -> Self:
         """Ask Slack who we are, on one kept HTTP session."""
-        self.client.session = aiohttp.ClientSession()
+        self.client.session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=CALL_TIMEOUT_S))
         try:
             self._open = True
             answer = await self._call("auth.test")
-        except ChatError:
+        except BaseException:
             await self.__aexit__(None, None, None)
             raise
         self.team_id = str(answer.get("team_id") or "")
+        self.user_id = str(answer.get("user_id") or "")
         return self
 
     async def __aexit__(
@@ -96,7 +122,10 @@ class SlackChat:
     async def find(
         self, channel: str, key: str, *, since_s: float, thread_ts: str | None
     ) -> list[tuple[str, str]]:
-        """Look through the history (of the thread) for messages that carry the key."""
+        """Look through the history (of the thread) for messages of ours that carry the key.
+
+        Any app can read the key and mark a message of its own with it.
+        """
         channel_id = await self._channel_id(channel)
         method = "conversations.history" if thread_ts is None else "conversations.replies"
         body: dict[str, Any] = {"channel": channel_id, "include_all_metadata": True, "limit": 200}
@@ -106,7 +135,7 @@ class SlackChat:
             answer = await self._call(method, body)
             for message in answer.get("messages") or []:
                 payload = (message.get("metadata") or {}).get("event_payload") or {}
-                if payload.get("key") == key:
+                if payload.get("key") == key and message.get("user") == self.user_id:
                     found.append((channel_id, str(message["ts"])))
             cursor = (answer.get("response_metadata") or {}).get("next_cursor")
             if not cursor:
@@ -120,8 +149,8 @@ class SlackChat:
         return frozenset(answer.get("users") or [])
 
     async def is_person(self, user_id: str, team_id: str) -> bool:
-        """Active full members of our own workspace only."""
-        if team_id != self.team_id:
+        """Active full members of our own workspace only; Slack does not call its own Slackbot a bot."""
+        if team_id != self.team_id or user_id == "USLACKBOT":
             return False
         user = (await self._call("users.info", {"user": user_id})).get("user") or {}
         barred = ("deleted", "is_bot", "is_restricted", "is_ultra_restricted", "is_stranger")

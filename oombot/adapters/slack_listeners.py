@@ -1,5 +1,6 @@
 """Socket Mode: what people do in Slack is acknowledged at once and handed to the desk."""
 
+import asyncio
 import re
 from collections.abc import Awaitable, Callable
 from types import TracebackType
@@ -9,10 +10,12 @@ import aiohttp
 import structlog
 from slack_bolt.adapter.socket_mode.async_handler import AsyncSocketModeHandler
 from slack_bolt.async_app import AsyncApp
+from slack_bolt.authorization import AuthorizeResult
+from slack_sdk.web.async_client import AsyncWebClient
 
 from oombot.adapters.slack import CALL_TIMEOUT_S, FOREIGN, SlackChat, chat_error
 from oombot.engine.desk import Desk, Visit
-from oombot.errors import ChatError
+from oombot.errors import ChatError, OombotError
 from oombot.model import Json, Person
 
 _ANY_BUTTON = re.compile(r"^.{1,255}$", re.DOTALL)  # the desk knows which buttons there are
@@ -38,30 +41,56 @@ class SlackListeners:
         """Register the listeners; connect with `run`."""
         self._chat, self._desk = chat, desk
         self._log = structlog.get_logger("oombot")
-        self._app = AsyncApp(client=chat.client)
+        self._app = AsyncApp(client=AsyncWebClient(base_url=chat.client.base_url), authorize=self._authorize)
         self._app.command("/oom")(self._command)
         self._app.action(_ANY_BUTTON)(self._press)
         self._app.view("fix")(self._submit)
         self._handler = AsyncSocketModeHandler(self._app, app_token, web_client=chat.client)
+        self._watch: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
-        """Connect; ChatError when Slack refuses the app token."""
+        """Connect; ChatError when Slack refuses the app token, which the SDK would try for ever."""
+        client = self._handler.client
         try:
-            await self._handler.connect_async()
+            async with asyncio.timeout(CALL_TIMEOUT_S):
+                client.wss_uri = await client.issue_new_wss_url()
+                self._watch = asyncio.create_task(self._drop_dead_urls())
+                await self._handler.connect_async()
         except FOREIGN as error:
-            await self._handler.close_async()
-            raise chat_error(error) from error
+            await self.__aexit__(None, None, None)
+            raise _app_token_error(chat_error(error)) from error
+        except BaseException:
+            await self.__aexit__(None, None, None)
+            raise
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Leave Socket Mode."""
+        if self._watch is not None:
+            self._watch.cancel()
         await self._handler.close_async()
+
+    async def _drop_dead_urls(self) -> None:
+        """Make the SDK ask for a new address: it would try one that failed for ever, and each works once."""
+        client, tried = self._handler.client, ""
+        while True:
+            await asyncio.sleep(2 * client.ping_interval)
+            if await client.is_connected():
+                tried = ""
+            elif tried and client.wss_uri == tried:
+                client.wss_uri = None
+            else:
+                tried = client.wss_uri or ""
+
+    async def _authorize(self) -> AuthorizeResult:
+        """Say who we are from what the chat has asked at open: Bolt would ask again before its first ack."""
+        return AuthorizeResult(enterprise_id=None, team_id=self._chat.team_id, bot_user_id=self._chat.user_id)
 
     async def _command(self, ack: Callable[..., Awaitable[Any]], body: Json) -> None:
         await ack()
-        visit = self._visit(body, _command_person(body), str(body["channel_id"]))
+        visit = self._visit(body, _command_person(body), str(body.get("channel_id") or ""))
         await self._desk.command(visit, str(body.get("text") or ""))
 
     async def _press(self, ack: Callable[..., Awaitable[Any]], body: Json) -> None:
@@ -69,8 +98,7 @@ class SlackListeners:
         actions = body.get("actions") or []
         if len(actions) != 1 or actions[0].get("type") != "button":
             return
-        channel_id = str((body.get("channel") or {}).get("id") or "")
-        visit = self._visit(body, _person(body), channel_id)
+        visit = self._visit(body, _person(body), _channel_id(body))
         await self._desk.press(visit, str(actions[0].get("action_id")), str(actions[0].get("value") or ""))
 
     async def _submit(self, ack: Callable[..., Awaitable[Any]], body: Json) -> None:
@@ -79,9 +107,12 @@ class SlackListeners:
         async def say_in(channel_id: str, answer: Json) -> None:
             await self._alone(channel_id, person.user_id, answer)
 
-        errors = await self._desk.submit(
-            person, str(view.get("private_metadata") or ""), _values(view), say_in
-        )
+        try:
+            errors = await self._desk.submit(
+                person, str(view.get("private_metadata") or ""), _values(view), say_in
+            )
+        except OombotError as error:
+            errors = {_first_input(view): f"{error} {error.fix}".strip()}
         if errors:
             await ack(response_action="errors", errors=dict(errors))
         else:
@@ -106,12 +137,13 @@ class SlackListeners:
             "replace_original": replace,
         }
         session = self._chat.client.session
-        assert session is not None
+        if session is None or session.closed:
+            return False
         try:
             timeout = aiohttp.ClientTimeout(total=CALL_TIMEOUT_S)
             async with session.post(url, json=body, timeout=timeout) as response:
                 return response.status == 200
-        except (aiohttp.ClientError, TimeoutError):
+        except FOREIGN:
             return False
 
     async def _alone(self, channel_id: str, user_id: str, view: Json) -> None:
@@ -119,6 +151,14 @@ class SlackListeners:
             await self._chat.say_alone(channel_id, user_id, view)
         except ChatError as error:
             self._log.warning("answer_not_shown", user=user_id, error=str(error), fix=error.fix)
+
+
+def _app_token_error(error: ChatError) -> ChatError:
+    if error.code in {"invalid_auth", "not_authed"}:
+        error.fix = "SLACK_APP_TOKEN is not a valid app-level token (xapp-) of this app"
+    elif error.code == "missing_scope":
+        error.fix = "give the app-level token in SLACK_APP_TOKEN the scope connections:write"
+    return error
 
 
 def _person(body: Json) -> Person:
@@ -133,6 +173,18 @@ def _command_person(body: Json) -> Person:
         team_id=str(body.get("team_id") or ""),
         name=str(body.get("user_name") or ""),
     )
+
+
+def _channel_id(body: Json) -> str:
+    """Where the button stands; a message's container names the channel too."""
+    here = (body.get("channel") or {}).get("id") or (body.get("container") or {}).get("channel_id")
+    return str(here or "")
+
+
+def _first_input(view: Json) -> str:
+    """The field under which Slack can show an error; it shows none elsewhere."""
+    inputs = (block.get("block_id") for block in view.get("blocks") or [] if block.get("type") == "input")
+    return str(next(inputs, ""))
 
 
 def _values(view: Json) -> dict[str, str]:

@@ -23,6 +23,7 @@ import stat
 import sys
 import tempfile
 import time
+from typing import Any
 
 ROOT_STATE = "/var/lib/oombot-helper"
 FROZEN = "/etc/oombot/frozen"
@@ -127,7 +128,7 @@ def _prepare(state: str) -> None:
         raise RefusedError(f"{state} must be a directory that only its owner, this account, can write to")
 
 
-def _create(state: str, name: str, record: dict) -> bool:
+def _create(state: str, name: str, record: dict[str, Any]) -> bool:
     """Create a record that is whole from its first moment on; False where there is one already."""
     temporary = _written(state, record)
     try:
@@ -140,12 +141,12 @@ def _create(state: str, name: str, record: dict) -> bool:
     return True
 
 
-def _replace(state: str, name: str, record: dict) -> None:
+def _replace(state: str, name: str, record: dict[str, Any]) -> None:
     os.replace(_written(state, record), os.path.join(state, name))
     _sync(state)
 
 
-def _written(state: str, record: dict) -> str:
+def _written(state: str, record: dict[str, Any]) -> str:
     handle, path = tempfile.mkstemp(prefix=".new-", dir=state)
     with os.fdopen(handle, "w", encoding="ascii") as file:
         file.write(json.dumps(record))
@@ -162,7 +163,7 @@ def _sync(state: str) -> None:
         os.close(handle)
 
 
-def _recorded(state: str, name: str) -> dict:
+def _recorded(state: str, name: str) -> dict[str, Any]:
     """What is written about a request; a plan that says running while nobody runs one was cut off."""
     record = _load(state, name)
     lock = _lock(state) if record["status"] == "running" else None
@@ -174,7 +175,7 @@ def _recorded(state: str, name: str) -> dict:
     return record
 
 
-def _load(state: str, name: str) -> dict:
+def _load(state: str, name: str) -> dict[str, Any]:
     try:
         with open(os.path.join(state, name), encoding="ascii") as file:
             record = json.load(file)
@@ -202,7 +203,7 @@ def _prune(state: str) -> None:
             os.unlink(path)
 
 
-def run(state: str, name: str, steps: object, frozen: str) -> dict:
+def run(state: str, name: str, steps: object, frozen: str) -> dict[str, Any]:
     """Run the whole plan, once."""
     if os.path.exists(os.path.join(state, name)):
         return _recorded(state, name)
@@ -234,7 +235,7 @@ def _turn(state: str, name: str) -> int | None:
     raise RefusedError("another plan is being run on this host")
 
 
-def _steps(state: str, name: str, record: dict, plan: list) -> dict:
+def _steps(state: str, name: str, record: dict[str, Any], plan: list[Any]) -> dict[str, Any]:
     for argv, arguments in plan:
         record["steps"].append(_step(argv, arguments))
         if record["steps"][-1]["exit"]:
@@ -245,7 +246,7 @@ def _steps(state: str, name: str, record: dict, plan: list) -> dict:
     return record
 
 
-def _plan(steps: object) -> list:
+def _plan(steps: object) -> list[Any]:
     """Check every step before the first is run."""
     if not isinstance(steps, list) or not steps:
         raise RefusedError("a plan has at least one step")
@@ -260,7 +261,7 @@ def _plan(steps: object) -> list:
     return found
 
 
-def _step(argv: list, arguments: dict) -> dict:
+def _step(argv: list[Any], arguments: dict[str, Any]) -> dict[str, Any]:
     result = {"argv": argv, "exit": 1, "stdout": "", "stderr": "", "before": None, "after": None}
     try:
         result["before"], result["after"] = VERBS[argv[0]][1](**arguments)
@@ -271,14 +272,14 @@ def _step(argv: list, arguments: dict) -> dict:
     return dict(result, exit=0, stdout=f"{result['before']} -> {result['after']}")
 
 
-def result_of(state: str, name: str) -> dict:
+def result_of(state: str, name: str) -> dict[str, Any]:
     """What came of a request. One that was never begun is cancelled here and now, for good."""
     if _create(state, name, {"status": "cancelled", "steps": []}):
         return {"status": "absent", "steps": []}
     return _recorded(state, name)
 
 
-def answer(request: dict, state: str, frozen: str) -> dict:
+def answer(request: dict[str, Any], state: str, frozen: str) -> dict[str, Any]:
     """What is to be answered to one request."""
     name, op = request["id"], request["op"]
     if not isinstance(name, str) or not REQUEST_ID.fullmatch(name) or op not in ("run", "result"):

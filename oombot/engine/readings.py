@@ -17,7 +17,7 @@ class Readings:
     async def now(self, host: str, *, timeout_s: float | None = None) -> HostSnapshot:
         """Read the host; HostError when it can not be asked. The answer is stored as its last reading."""
         settings = self._ctx.settings
-        command = facts.read(settings.since_s)
+        command = facts.read(int(self._ctx.clock() - settings.since_s))
         result = await self._ctx.hosts.run(host, command, timeout_s=timeout_s or settings.read_timeout_s)
         taken_s = self._ctx.clock()
         snapshot = facts.parse(result.stdout, host=host, taken_s=taken_s)

@@ -27,9 +27,6 @@ def read(since_s: int) -> Command:
     return Command(argv=("sh", "-s", "--", str(since_s)), stdin=SCRIPT)
 
 
-READ = read
-
-
 def parse(raw: bytes, *, host: str, taken_s: float) -> HostSnapshot:
     """Turn the answer of `read` into a snapshot; what is missing, cut or garbled is said in `problems`."""
     sections = split(raw)
