@@ -60,6 +60,7 @@ class OomReportParser:
         self._last: tuple[OomKill, Context] | None = None
         self._seen: deque[_Seen] = deque(maxlen=_MAX_SEEN)
         self._generation = 0
+        self._before: Entry | None = None
         self._clock: tuple[str | None, float | None] = (None, None)
 
     @property
@@ -144,6 +145,7 @@ class OomReportParser:
                 return []
             return self._constrain(entry, constraint)
         self._note(entry)
+        self._before = entry
         return []
 
     def _note(self, entry: Entry) -> None:
@@ -167,7 +169,7 @@ class OomReportParser:
         who = lines.invoker(entry.text)
         if who is not None:
             open_still = self._report is not None and self._report.invoked
-            self._report = Report(invoked_by=who, mixed=open_still)
+            self._report = Report(invoked=True, invoker=self._whole(who, entry), mixed=open_still)
             self._scored = self._group = None
             self._generation += 1
         elif self._report is None and opens_report(entry.text):
@@ -177,6 +179,12 @@ class OomReportParser:
         self._report.add(entry.text, entry.mono_s)
         if self._report.done:
             self._report = None
+
+    def _whole(self, invoker: str, entry: Entry) -> str | None:
+        """A short line with the very same stamp before it may be the other half of a name with a newline."""
+        before = self._before
+        cut = before is not None and before.mono_s is not None and before.mono_s == entry.mono_s
+        return None if cut and before is not None and len(before.text) < COMM_LENGTH else invoker
 
     def _open_group(self, entry: Entry, cgroup: str) -> None:
         """All members of a cgroup follow; they share the event of the first victim."""

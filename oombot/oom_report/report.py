@@ -36,10 +36,10 @@ _MEMORY_STARTS = ("Mem-Info:", "Node ", "active_anon:", "lowmem_reserve")
 class Report:
     """What one report has said so far. A value that was said twice, differently, makes the report `mixed`."""
 
-    def __init__(self, *, invoked_by: str | None = None, mixed: bool = False) -> None:
-        """Begin with the invoker, or with None where the first lines are missing."""
-        self.invoker = invoked_by
-        self.invoked = invoked_by is not None
+    def __init__(self, *, invoked: bool = False, invoker: str | None = None, mixed: bool = False) -> None:
+        """Begin with the line that names the invoker, or without it where the first lines are missing."""
+        self.invoker = invoker
+        self.invoked = invoked
         self.mixed = mixed
         self.done = False
         self.constraint: ConstraintLine | None = None
