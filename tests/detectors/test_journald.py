@@ -1,0 +1,164 @@
+"""The journal's detector: the cursor proves continuity, phases overlap, only the kernel is believed."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from oombot.detectors.journald import DETECTOR, SCRIPT
+from oombot.model import Entry, Gap, Live
+from tests.detectors.conftest import read
+
+BOOT = "84631588-8d8e-4e1f-9bfd-c816cfa999c8"
+HEADER = f"@@boot {BOOT} 1000 5000 +0000".encode()
+
+
+def cursor(number: int) -> str:
+    return f"s=0123456789abcdef;i={number:x};b=fedcba"
+
+
+def record(number: int, *, boot: str = BOOT, **fields: object) -> bytes:
+    base = {
+        "__CURSOR": cursor(number),
+        "__REALTIME_TIMESTAMP": str(4_800_000_000 + number),
+        "_SOURCE_MONOTONIC_TIMESTAMP": str(500_000_000 + number),
+        "_BOOT_ID": boot.replace("-", ""),
+        "_TRANSPORT": "kernel",
+        "SYSLOG_FACILITY": "0",
+        "MESSAGE": f"message {number}",
+    }
+    return json.dumps({**base, **fields}).encode()
+
+
+def texts(items: list[object]) -> list[str]:
+    return [item.text for item in items if isinstance(item, Entry)]
+
+
+def test_continuity_is_proven():
+    """The first record is the one of the cursor: no gap, and it is not given twice."""
+    reader = DETECTOR.reader(f"{cursor(1)}@4800")
+    items = read(reader, [HEADER, record(1), record(2), b"@@live", record(2), record(3)])
+    assert texts(items) == ["message 2", "message 3"]
+    assert [type(item) for item in items] == [Entry, Live, Entry]
+    assert items[0].cursor == f"{cursor(2)}@4800"
+
+
+@pytest.mark.parametrize("lines", [[record(7), b"@@live"], [b"@@live"]])
+def test_vacuumed_journal_is_a_gap(lines):
+    """Another first record, or none, means that something was not seen; that is said once."""
+    items = read(DETECTOR.reader(f"{cursor(1)}@4800"), [HEADER, *lines])
+    gaps = [item for item in items if isinstance(item, Gap)]
+    assert [gap.since_s for gap in gaps] == [4800.0]
+
+
+def test_times():
+    """In the present boot the kernel's stamp counts, in an earlier one the time of reception."""
+    reader = DETECTOR.reader(None)
+    now, late, before = read(
+        reader,
+        [
+            HEADER,
+            record(1),
+            record(2, _SOURCE_BOOTTIME_TIMESTAMP="600000000"),
+            record(3, boot="0" * 8 + BOOT[8:]),
+        ],
+    )
+    assert (now.time_s, now.approximate, now.mono_s) == (4000 + 500.000001, True, 500.000001)
+    assert (late.time_s, late.approximate) == (4600.0, True)
+    assert (before.time_s, before.approximate) == (4800.000003, False)
+    assert now.boot_id == BOOT
+
+
+def test_without_a_header():
+    """Without a header the time of reception is all there is."""
+    (entry,) = read(DETECTOR.reader(None), [record(1)])
+    assert (entry.time_s, entry.approximate) == (4800.000001, False)
+
+
+def test_untrusted_and_unreadable_records():
+    """What the kernel did not write is not given; nor is what is no record."""
+    lines = [
+        record(1, _TRANSPORT="syslog"),
+        record(2, SYSLOG_FACILITY="3"),
+        record(3, MESSAGE=None),
+        b'{"broken',
+        b"{}",
+        b"",
+    ]
+    assert read(DETECTOR.reader(None), [HEADER, *lines]) == []
+
+
+def test_log_text_is_no_mark():
+    """A message that looks like a mark is a message."""
+    items = read(DETECTOR.reader(None), [HEADER, record(1, MESSAGE="@@live"), record(2, MESSAGE="x\n@@live")])
+    assert texts(items) == ["@@live", "x\n@@live"]
+
+
+def test_command():
+    """A cursor that is not of our form reaches no shell; the script is a function called in its last line."""
+    assert DETECTOR.follow(f"{cursor(1)}@4800").argv == ("sh", "-s", "--", cursor(1), "4740")
+    for bad in (None, "", "$(reboot)@1", f"{cursor(1)}@x", f"{cursor(1)}@4800\n"):
+        assert DETECTOR.follow(bad).argv == ("sh", "-s", "--", "", "-30d")
+    assert SCRIPT.startswith("main() {")
+    assert SCRIPT.endswith('}\nmain "$@" </dev/null\n')
+
+
+FAKE = """#!/bin/sh
+printf '%s\\n' "$*" >>"$ASKED"
+case "$*" in
+  *" -f "*) cat "$RECORDS/live"; exec sleep 5;;
+  *--cursor=*) cat "$RECORDS/after" 2>/dev/null || exit 1;;
+  *--since=*) cat "$RECORDS/since";;
+esac
+"""
+
+
+@pytest.fixture
+def journal(tmp_path: Path) -> dict[str, str]:
+    """A journalctl of our own, first on PATH."""
+    program = tmp_path / "bin" / "journalctl"
+    program.parent.mkdir()
+    program.write_text(FAKE)
+    program.chmod(0o755)
+    (tmp_path / "live").write_bytes(record(3) + b"\n" + record(4) + b"\n")
+    (tmp_path / "since").write_bytes(b"".join(record(at) + b"\n" for at in (1, 2, 3)))
+    return {
+        "PATH": f"{program.parent}:/usr/bin:/bin",
+        "ASKED": str(tmp_path / "asked"),
+        "RECORDS": str(tmp_path),
+    }
+
+
+def test_first_contact(run, journal, tmp_path):
+    """Without a cursor a bounded history is read, then the live phase overlaps with it."""
+    _, lines = run(DETECTOR.follow(None), env=journal)
+    items = read(DETECTOR.reader(None), lines)
+    assert texts(items) == [f"message {at}" for at in (1, 2, 3, 4)]
+    assert [at for at, item in enumerate(items) if isinstance(item, Live)] == [3]
+    asked = (tmp_path / "asked").read_text()
+    assert "--since=-30d _TRANSPORT=kernel" in asked
+    assert "-f --since=-15s _TRANSPORT=kernel" in asked
+
+
+def test_resume(run, journal, tmp_path):
+    """With a cursor the journal is read from it, inclusively."""
+    (tmp_path / "after").write_bytes(record(2) + b"\n" + record(3, MESSAGE="back\\slash") + b"\n")
+    position = f"{cursor(2)}@4800"
+    _, lines = run(DETECTOR.follow(position), env=journal)
+    items = read(DETECTOR.reader(position), lines)
+    assert texts(items) == ["back\\slash", "message 4"]
+    assert not any(isinstance(item, Gap) for item in items)
+    assert f"--cursor={cursor(2)} _TRANSPORT=kernel" in (tmp_path / "asked").read_text()
+
+
+@pytest.mark.parametrize("silent", [True, False])
+def test_foreign_cursor(run, journal, tmp_path, silent):
+    """A cursor that journalctl refuses, or is silent about, falls back to its time, and the gap is said."""
+    if silent:
+        (tmp_path / "after").write_bytes(b"")
+    position = f"{cursor(99)}@4800"
+    _, lines = run(DETECTOR.follow(position), env=journal)
+    items = read(DETECTOR.reader(position), lines)
+    assert isinstance(items[0], Gap)
+    assert texts(items) == [f"message {at}" for at in (1, 2, 3, 4)]
+    assert "--since=@4740" in (tmp_path / "asked").read_text()
