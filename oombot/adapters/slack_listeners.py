@@ -41,7 +41,7 @@ class SlackListeners:
         """Register the listeners; connect with `run`."""
         self._chat, self._desk = chat, desk
         self._log = structlog.get_logger("oombot")
-        self._app = AsyncApp(client=AsyncWebClient(base_url=chat.client.base_url), authorize=self._authorize)
+        self._app = AsyncApp(client=AsyncWebClient(base_url=chat.client.base_url), authorize=_knowing(chat))
         self._app.command("/oom")(self._command)
         self._app.action(_ANY_BUTTON)(self._press)
         self._app.view("fix")(self._submit)
@@ -83,10 +83,6 @@ class SlackListeners:
                 client.wss_uri = None
             else:
                 tried = client.wss_uri or ""
-
-    async def _authorize(self) -> AuthorizeResult:
-        """Say who we are from what the chat has asked at open: Bolt would ask again before its first ack."""
-        return AuthorizeResult(enterprise_id=None, team_id=self._chat.team_id, bot_user_id=self._chat.user_id)
 
     async def _command(self, ack: Callable[..., Awaitable[Any]], body: Json) -> None:
         await ack()
@@ -151,6 +147,15 @@ class SlackListeners:
             await self._chat.say_alone(channel_id, user_id, view)
         except ChatError as error:
             self._log.warning("answer_not_shown", user=user_id, error=str(error), fix=error.fix)
+
+
+def _knowing(chat: SlackChat) -> Callable[[], Awaitable[AuthorizeResult]]:
+    """Tell Bolt who we are from what the chat asked at open: it would ask again before its first ack."""
+
+    async def authorize() -> AuthorizeResult:
+        return AuthorizeResult(enterprise_id=None, team_id=chat.team_id, bot_user_id=chat.user_id)
+
+    return authorize
 
 
 def _app_token_error(error: ChatError) -> ChatError:
