@@ -87,7 +87,7 @@ class SlackListeners:
     async def _command(self, ack: Callable[..., Awaitable[Any]], body: Json) -> None:
         await ack()
         visit = self._visit(body, _command_person(body), str(body.get("channel_id") or ""))
-        await self._desk.command(visit, str(body.get("text") or ""))
+        await self._logged(self._desk.command(visit, str(body.get("text") or "")))
 
     async def _press(self, ack: Callable[..., Awaitable[Any]], body: Json) -> None:
         await ack()
@@ -95,7 +95,15 @@ class SlackListeners:
         if len(actions) != 1 or actions[0].get("type") != "button":
             return
         visit = self._visit(body, _person(body), _channel_id(body))
-        await self._desk.press(visit, str(actions[0].get("action_id")), str(actions[0].get("value") or ""))
+        action_id, value = str(actions[0].get("action_id")), str(actions[0].get("value") or "")
+        await self._logged(self._desk.press(visit, action_id, value))
+
+    async def _logged(self, work: Awaitable[None]) -> None:
+        """A fault must not leave a listener: Bolt takes the acknowledgement back that it has not yet sent."""
+        try:
+            await work
+        except Exception:
+            self._log.exception("desk_failed")
 
     async def _submit(self, ack: Callable[..., Awaitable[Any]], body: Json) -> None:
         view, person = body["view"], _person(body)
