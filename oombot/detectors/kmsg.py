@@ -12,7 +12,8 @@ from oombot.model import Command, Entry, Gap, Live
 _CURSOR = re.compile(rf"(?P<boot_id>{BOOT_ID}):(?P<seq>[0-9]{{1,19}})")
 
 # dd reads what is there and ends. A reader that was overtaken gets EPIPE and ends: the device is opened again, which
-# begins at the oldest record, and the reader of this output drops what it has. busybox's dd has no nonblock.
+# begins at the oldest record, and the reader of this output drops what it has. busybox's dd may
+# have no nonblock. A quiet kernel would never tell cat that nobody listens: an empty line twice a minute does.
 SCRIPT = (
     r"""main() {
 LC_ALL=C PATH=$PATH:/usr/sbin:/usr/bin:/sbin:/bin
@@ -27,10 +28,15 @@ else
   timeout 2 cat /dev/kmsg 2>/dev/null
 fi
 echo @@live
+trap '' PIPE
+beat=0
 while :; do
-  cat /dev/kmsg 2>/dev/null
-  echo || exit 0
-  sleep 1
+  cat /dev/kmsg 2>/dev/null &
+  child=$!
+  while sleep 3 && kill -0 "$child" 2>/dev/null; do
+    beat=$(((beat + 1) % 10))
+    if [ "$beat" -eq 0 ] && ! echo 2>/dev/null; then kill "$child"; exit 0; fi
+  done
 done
 }
 main "$@" </dev/null

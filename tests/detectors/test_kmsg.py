@@ -1,11 +1,14 @@
 """The ring's detector: sequence numbers, a new boot, foreign facilities, and the real device."""
 
 import os
+import signal
+import subprocess
+import time
 from pathlib import Path
 
 import pytest
 
-from oombot.detectors.kmsg import DETECTOR
+from oombot.detectors.kmsg import DETECTOR, SCRIPT
 from oombot.model import Entry, Gap, Live
 from tests.detectors.conftest import read
 
@@ -92,3 +95,48 @@ def test_real_device(run):
     assert sum(isinstance(item, Live) for item in items) == 1
     cursors = [item.cursor for item in items if isinstance(item, Entry)]
     assert len(cursors) == len(set(cursors)) > 0
+
+
+def test_overtaken_reader_opens_the_device_again(shell, tmp_path):
+    """When the device's reader ends, as the kernel makes it when it was overtaken, another one begins."""
+    program = tmp_path / "cat"
+    program.write_text(f"#!/bin/sh\necho once >>{tmp_path}/opened\n")
+    program.chmod(0o755)
+    process = subprocess.Popen(
+        [*shell, "-s"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        env={"PATH": f"{tmp_path}:/usr/bin:/bin"},
+        start_new_session=True,
+    )
+    assert process.stdin is not None
+    process.stdin.write(SCRIPT.replace("sleep 3", "sleep 0.2").replace("</dev/kmsg", "</dev/null").encode())
+    process.stdin.close()
+    opened, deadline = tmp_path / "opened", time.monotonic() + 10
+    while (not opened.exists() or opened.read_text().count("once") < 2) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    assert opened.read_text().count("once") >= 2
+
+
+def test_nobody_listens(shell):
+    """The script and its child end by themselves when the connection is gone, although the kernel is quiet."""
+    process = subprocess.Popen(
+        [*shell, "-s"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    quiet = SCRIPT.replace("cat /dev/kmsg", "sleep 600").replace("</dev/kmsg", "</dev/null")
+    process.stdin.write(
+        quiet.replace("sleep 3 ", "sleep 0.1 ").replace("if=/dev/kmsg", "if=/dev/null").encode()
+    )
+    process.stdin.close()
+    while process.stdout.readline() != b"@@live\n":
+        pass
+    time.sleep(0.3)
+    process.stdout.close()
+    process.wait(10)
+    time.sleep(0.2)
+    with pytest.raises(ProcessLookupError):
+        os.killpg(process.pid, 0)
