@@ -55,7 +55,7 @@ class Bot:
         return path.read_text(errors="replace") if path.exists() else ""
 
     async def start(self, *, dies_at: str = "", watching: bool = True) -> None:
-        """Start it; with `dies_at` it kills itself with SIGKILL there. Waits until it follows its host."""
+        """Start it; with `dies_at` it kills itself with SIGKILL there. Waits until it follows and listens."""
         config = self.folder / "oombot.yaml"
         config.write_text(f"{CONFIG}{self.hosts}\nstore: {self.folder / 'oombot.sqlite'}\n")
         environment = {
@@ -66,15 +66,20 @@ class Bot:
             "HOME": str(self.folder),
         }
         program = [str(DYING_BOT), dies_at] if dies_at else ["-m", "oombot"]
-        before = self.log.count('"watching"')
+        before = self._signs()
         with (self.folder / "bot.log").open("ab") as log:
             self.process = await asyncio.create_subprocess_exec(
                 sys.executable, *program, "run", "-c", str(config), env=environment, stdout=log, stderr=log
             )
         if watching:
-            await until(lambda: self.log.count('"watching"') > before or self.dead)
+            await until(
+                lambda: all(new > old for new, old in zip(self._signs(), before, strict=True)) or self.dead
+            )
             if not dies_at:
                 assert not self.dead, self.log
+
+    def _signs(self) -> tuple[int, int]:
+        return self.log.count('"started"'), self.log.count('"watching"')
 
     @property
     def dead(self) -> bool:
