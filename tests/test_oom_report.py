@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from oombot.framing import Framing
 from oombot.model import Entry, OomKill
 from oombot.oom_report import OomReportParser
-from oombot.oom_report.report import MAX_LINES, MAX_ROWS_SHOWN
+from oombot.oom_report.report import MAX_LINES, MAX_ROWS_SHOWN, MAX_TASKS
 from oombot.reading import explain
 
 LOGS = Path(__file__).parent / "oom_report"
@@ -389,3 +389,171 @@ def test_bounded_on_endless_input():
     for item in entries(INVOKED.format(comm="x"), *["noise"] * 5000, step_s=0.0001):
         parser.feed(item)
     assert parser.idle
+
+
+# ------------------------------------------------------------------ older and odder forms
+SIZES = " total-vm:9kB, anon-rss:8kB, file-rss:7kB"
+
+
+@pytest.mark.parametrize(
+    ("text", "comm", "uid", "scope", "evidence"),
+    [
+        (f"Killed process 6, UID 5, (a) b){SIZES}", "a) b", 5, None, "kill_line"),
+        (f"Killed process 6 (a b), UID 5,{SIZES}, shmem-rss:0kB", "a b", 5, None, "kill_line"),
+        (f"Killed process 6 (a), UID 1,){SIZES}", "a), UID 1,", None, None, "kill_line"),
+        ("Killed process 6 (a b) vsz:9kB, anon-rss:8kB, file-rss:7kB", "a b", None, None, "kill_line"),
+        ("Killed process 6 (apache2)", "apache2", None, None, "kill_line"),
+        (
+            f"Out of memory (oom_kill_allocating_task): Killed process 6 (a){SIZES}, shmem-rss:0kB",
+            "a",
+            None,
+            "global",
+            "kill_line",
+        ),
+        (
+            "Out of memory: Killed process 6 (a) total-vm:9kB, anon-",
+            "a",
+            None,
+            "global",
+            "kill_line_truncated",
+        ),
+        ("Out of memory: Killed process 6 (a) total-vm:9", "a", None, "global", "kill_line_truncated"),
+        (f"Out of memory: Killed process 6 (a){SIZES}, shm", "a", None, "global", "kill_line_truncated"),
+        ("Out of memory: Killed process 6 (abc", "abc", None, "global", "kill_line_truncated"),
+        (
+            "Out of memory: Killed process 6 (a, total-vm:9kB",
+            "a, total-vm:9kB",
+            None,
+            "global",
+            "kill_line_truncated",
+        ),
+    ],
+)
+def test_form(text, comm, uid, scope, evidence):
+    """Every form of the kill line, whole or cut, gives its pid and name; what is missing is unknown."""
+    (kill,) = parse(entries(text))
+    assert (kill.pid, kill.comm, kill.uid, kill.scope, kill.evidence) == (6, comm, uid, scope, evidence)
+    assert kill.oom_score_adj is None
+
+
+def test_cut_name_is_helped_by_the_table():
+    """Where the kill line ends within the name, the row of the same process completes it."""
+    texts = [
+        INVOKED.format(comm="x"),
+        "[ pid ]   uid  tgid total_vm      rss nr_ptes swapents oom_score_adj name",
+        "[    6]     7     6      225      200       2        1            -5 longname",
+        "Out of memory: Killed process 6 (long",
+    ]
+    (kill,) = parse(entries(*texts))
+    assert (kill.comm, kill.evidence) == ("longname", "kill_line_truncated")
+
+
+def test_thread_in_the_constraint_line():
+    """The constraint line may name a thread of the process that is killed: the table tells."""
+    texts = [
+        INVOKED.format(comm="x"),
+        "[ pid ]   uid  tgid total_vm      rss nr_ptes swapents oom_score_adj name",
+        "[    8]     7     6      225      200       2        1            -5 x",
+        CONSTRAINT.format(comm="x", pid=8),
+        MERGED.format(comm="x", pid=6),
+    ]
+    (kill,) = parse(entries(*texts))
+    assert (kill.pid, kill.oom_memcg) == (6, "/pod")
+
+
+def test_report_of_another_process():
+    """A report whose table or constraint line knows another process only is not this kill's."""
+    table = [
+        INVOKED.format(comm="x"),
+        "[ pid ]   uid  tgid total_vm      rss nr_ptes swapents oom_score_adj name",
+        "[    8]     7     8      225      200       2        1            -5 x",
+    ]
+    other = MERGED.format(comm="y", pid=6)
+    for texts in (
+        [*table, other],
+        [*table, TWO_LINES[0].format(comm="y", pid=5), TWO_LINES[1].format(comm="y", pid=6)],
+    ):
+        (kill,) = parse(entries(*texts))
+        assert (kill.pid, kill.invoker) == (6, None)
+    kills = parse(entries(*table, CONSTRAINT.format(comm="x", pid=8), other))
+    assert {kill.pid: kill.invoker for kill in kills} == {6: None, 8: "x"}
+
+
+@pytest.mark.parametrize(
+    "places",
+    [
+        "oom_memcg=/a,task_memcg=/b",
+        "oom_memcg=/a,task_memcg=/a,oom_memcg=/a",
+        "oom_memcg=/a,task_memcg=/a/x,mems_allowed=0",
+        "oom_memcg=a,task_memcg=b",
+    ],
+)
+def test_ambiguous_cgroups(places):
+    """A cgroup whose own name looks like the line's fields makes the line ambiguous: no cgroup is given."""
+    line = f"oom-kill:constraint=CONSTRAINT_MEMCG,nodemask=(null),cpuset=/,mems_allowed=0,{places},task=x,pid=6,uid=7"
+    (kill,) = parse(entries(line, MERGED.format(comm="x", pid=6)))
+    assert (kill.constraint, kill.oom_memcg, kill.task_memcg) == ("CONSTRAINT_MEMCG", None, None)
+
+
+def test_ambiguous_task_in():
+    """The same for the line before 5.0, and a limit that is no ancestor is no limit of this task."""
+    again = "Task in /a killed as a result of limit of /b killed as a result of limit of /c"
+    for line, task in ((again, None), ("Task in /a killed as a result of limit of /b", "/a")):
+        (kill,) = parse(
+            entries(INVOKED.format(comm="x"), line, *[text.format(comm="x", pid=6) for text in TWO_LINES])
+        )
+        assert (kill.oom_memcg, kill.task_memcg) == (None, task)
+
+
+def test_group_of_another_cgroup():
+    """The announcement of a group counts only right after a kill in that group."""
+    announced = "Tasks in {} are going to be killed due to memory.oom.group set"
+    first, second = MERGED.format(comm="x", pid=6), MERGED.format(comm="y", pid=7)
+    head = [CONSTRAINT.format(comm="x", pid=6), first]
+    elsewhere = parse(entries(*head, announced.format("/other"), second))
+    assert [kill.oom_group for kill in elsewhere] == [None, None]
+    late = parse(entries(*head, announced.format("/pod/box")) + entries(second, start_s=109.0))
+    assert [kill.oom_group for kill in late] == [None, None]
+    above = parse(entries(*head, announced.format("/pod"), second))
+    assert [(kill.oom_group, kill.task_memcg) for kill in above] == [(None, "/pod/box"), ("/pod", None)]
+
+
+def test_lines_that_come_too_late():
+    """A scored task, a cut name or a report is forgotten when the kernel's clock has gone on."""
+    for texts in ([TWO_LINES[0].format(comm="x", pid=6)], [INVOKED.format(comm="x")]):
+        (kill,) = parse(entries(*texts) + entries(TWO_LINES[1].format(comm="x", pid=6), start_s=106.0))
+        assert (kill.scope, kill.invoker) == (None, None)
+    kills = parse(entries("Out of memory: Killed process 6 (abc") + entries("d) total-vm:9kB", start_s=106.0))
+    assert [kill.comm for kill in kills] == ["abc"]
+
+
+def test_many_constraint_lines():
+    """Waiting constraint lines are bounded: the oldest is given first, and pid 0 never."""
+    parser = OomReportParser()
+    given = [
+        kill
+        for item in entries(*[CONSTRAINT.format(comm="x", pid=pid) for pid in range(80)], step_s=0.0)
+        for kill in parser.feed(item)
+    ]
+    assert [kill.pid for kill in given] == list(range(1, 16))
+    assert [kill.pid for kill in parser.close()] == list(range(16, 80))
+
+
+def test_boots_are_told_apart():
+    """The same pid at the same second of another boot is another kill."""
+    (entry,) = entries(MERGED.format(comm="x", pid=6))
+    assert len(parse([replace(entry, boot_id="a"), replace(entry, boot_id="b")])) == 2
+
+
+def test_table_beyond_all_bounds():
+    """A table that can not be kept whole is not given at all, since its sums would be wrong."""
+    header = "[ pid ]   uid  tgid total_vm      rss nr_ptes swapents oom_score_adj name"
+    parser = OomReportParser()
+    parser.feed(Entry(text=INVOKED.format(comm="x"), mono_s=1.0))
+    parser.feed(Entry(text=header, mono_s=1.0))
+    for pid in range(2, MAX_TASKS + 5):
+        parser.feed(Entry(text=f"[{pid}] 0 {pid} 1 1 1 0 0 x", mono_s=1.0 + pid * 1e-6))
+    parser.feed(Entry(text=CONSTRAINT.format(comm="x", pid=3), mono_s=1.1))
+    (kill,) = parser.feed(Entry(text=MERGED.format(comm="x", pid=3), mono_s=1.1))
+    assert kill.tasks == ()
+    assert kill.oom_memcg == "/pod"

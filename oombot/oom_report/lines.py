@@ -20,9 +20,9 @@ _KILLED = re.compile(
 )
 # the same, right of the name: shmem-rss since 4.5, UID to oom_score_adj since 5.4; el7 writes "(C), UID U, total-vm"
 _SIZES = re.compile(
-    r"(?:, UID (?P<el7_uid>[0-9]{1,10}),)? (?:total-vm|vsz):(?P<total_vm>[0-9]{1,20})kB"
-    r"(?:, anon-rss:(?P<anon>[0-9]{1,20})kB(?:, file-rss:(?P<file>[0-9]{1,20})kB(?P<shmem_part>"
-    r"(?:, shmem-rss:(?P<shmem>[0-9]{1,20})kB(?P<late>, UID:(?P<uid>[0-9]{1,10}) pgtables:(?P<pgtables>[0-9]{1,20})kB"
+    r"(?:, UID (?P<el7_uid>[0-9]{1,10}),)? (?:total-vm|vsz):(?P<total_vm>[0-9]{1,17})kB"
+    r"(?:, anon-rss:(?P<anon>[0-9]{1,17})kB(?:, file-rss:(?P<file>[0-9]{1,17})kB(?P<shmem_part>"
+    r"(?:, shmem-rss:(?P<shmem>[0-9]{1,17})kB(?P<late>, UID:(?P<uid>[0-9]{1,10}) pgtables:(?P<pgtables>[0-9]{1,17})kB"
     r" oom_score_adj:(?P<adj>-?[0-9]{1,5}))?)?)\s*(?P<after>.*))?)?",
     re.DOTALL,
 )

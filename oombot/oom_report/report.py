@@ -4,7 +4,7 @@ import re
 from typing import Any
 
 from oombot.model import Task
-from oombot.oom_report.lines import COMM_LENGTH, ConstraintLine, invoker, task_in, within
+from oombot.oom_report.lines import COMM_LENGTH, ConstraintLine, task_in, within
 
 MAX_LINES, MAX_ROWS_SHOWN, MAX_LINE_LENGTH = 250, 140, 1024
 MAX_TASKS = 32_768
@@ -15,14 +15,14 @@ _UNLIMITED_KB = 1 << 52
 
 # mem_cgroup_print_oom_meminfo(); "memory+swap" and "kmem" have lines of their own
 _USAGE = re.compile(
-    r"memory: usage (?P<usage>[0-9]{1,20})kB, limit (?P<limit>[0-9]{1,20})kB, failcnt (?P<failcnt>[0-9]{1,20})\s*"
+    r"memory: usage (?P<usage>[0-9]{1,17})kB, limit (?P<limit>[0-9]{1,17})kB, failcnt (?P<failcnt>[0-9]{1,18})\s*"
 )
 # mem_cgroup_print_oom_meminfo(): one line per descendant up to 5.2 (the limit's cgroup first), a heading since 5.3
 _STATS = re.compile(r"Memory cgroup stats for (?P<cgroup>/.*?):(?P<inline>| .*)")
 # show_swap_cache_info(): "Free swap  = 0kB"
-_SWAP = re.compile(r"(?P<which>Free|Total) swap\s+= (?P<kb>[0-9]{1,20})kB\s*")
+_SWAP = re.compile(r"(?P<which>Free|Total) swap\s+= (?P<kb>[0-9]{1,17})kB\s*")
 # show_mem(): "49022 pages RAM", 2.6 "pages of RAM"
-_RAM = re.compile(r"(?P<pages>[0-9]{1,20}) pages (?:of )?RAM\s*")
+_RAM = re.compile(r"(?P<pages>[0-9]{1,14}) pages (?:of )?RAM\s*")
 # show_free_areas(): "Node 0 DMA: 2*4kB (M) …"; the first order is one page
 _BUDDY = re.compile(r"(?:Node [0-9]+ )?[A-Za-z0-9]+: [0-9]+\*(?P<page_kb>[0-9]{1,4})kB .*= [0-9]+kB\s*")
 # dump_tasks(): "[ pid ]" up to 4.18, "[  pid  ]" since; the columns differ between kernels and vendors
@@ -150,7 +150,7 @@ class Report:
             return False
         cells = self._row.fullmatch(row["rest"])
         numbers = cells["numbers"].split() if cells else []
-        if cells is None or len(numbers) != len(self._columns) - 1 or any(len(one) > 20 for one in numbers):
+        if cells is None or len(numbers) != len(self._columns) - 1 or any(len(one) > 18 for one in numbers):
             return False
         if len(self._rows) <= MAX_TASKS:
             self._rows.append((int(row["pid"]), tuple(map(int, numbers)), cells["name"][:64]))
@@ -267,9 +267,7 @@ class Report:
 
 
 def opens_report(text: str) -> bool:
-    """True for a line that only a report holds, or that every report begins its memory part with."""
-    if invoker(text) is not None:
-        return True
+    """True for a line that begins a part of a report, so that a report without its first lines is one too."""
     line = text.strip()
     return (
         line.startswith(("Mem-Info:", "memory: usage ", "Memory cgroup stats for ", "Tasks state (memory"))
