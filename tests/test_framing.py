@@ -201,3 +201,27 @@ def test_never_raises(lines):
 def test_never_raises_behind_a_known_prefix(prefix, rest):
     """Neither do bytes behind a prefix that is understood."""
     explain(prefix + rest)
+
+
+def test_odd_stamps_and_values():
+    """Months that are none, clocks beyond all calendars and values that are no text name no moment."""
+    assert latest_syslog_time("Nov 23 01:00:00", HostClock(now_s=9e11, utc_offset_s=0)) is None
+    assert Framing(year=2026).feed("13月 1 01:00:00 vm kernel: x".encode()).time_s is None
+    assert Framing(year=2026).feed(b"Feb 30 01:00:00 vm kernel: x").time_s is None
+    assert Framing(year=2026).feed(b"no month at all").time_s is None
+    assert Framing().feed(b"2026-13-40T01:00:00+00:00 vm kernel: x").time_s is None
+    assert Framing().feed(b"2026-11-23T01:00:00 vm kernel: x").time_s is None
+    assert header(b"@@boot - 1.5 2 +0200") == HostClock(uptime_s=1.5, now_s=2.0, utc_offset_s=7200)
+    assert journal_record(b'{"MESSAGE": [300]}').text is None
+    assert journal_record(b'{"MESSAGE": "a", "_BOOT_ID": "short"}').boot_id == "short"
+    assert journal_record(b'{"MESSAGE": "a", "__REALTIME_TIMESTAMP": "-1"}').realtime_s is None
+
+
+def test_journal_line_becomes_an_entry():
+    """A pasted journal line keeps its cursor and boot; one that shows no message gives none."""
+    framing = Framing()
+    line = {"MESSAGE": KILL, "__CURSOR": "s=1", "_TRANSPORT": "kernel", "SYSLOG_FACILITY": "0"}
+    entry = framing.feed(json.dumps(line).encode())
+    assert (entry.text, entry.cursor, entry.kernel) == (KILL, "s=1", True)
+    assert framing.feed(json.dumps({**line, "MESSAGE": None}).encode()) is None
+    assert framing.forms == ("journal-json",)
