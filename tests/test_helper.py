@@ -67,10 +67,11 @@ def adj(pid):
     return int(Path(f"/proc/{pid}/oom_score_adj").read_text())
 
 
-def step(pid, value, start=None):
+def step(pid, value, start=None, was=None):
     """One step of a plan."""
     words = ["set-adj", "--pid", str(pid), "--start", str(start_of(pid) if start is None else start)]
-    return {"do": [*words, "--value", str(value)], "stdin": ""}
+    stood = [] if was is None else ["--was", str(was)]
+    return {"do": [*words, *stood, "--value", str(value)], "stdin": ""}
 
 
 def test_a_plan_is_run_and_recorded(ask, sleeper, state):
@@ -174,6 +175,53 @@ def test_a_kernel_thread_is_refused(ask):
     assert "kernel thread" in answer["steps"][0]["stderr"]
 
 
+def test_a_value_that_still_stands_is_replaced(ask, sleeper):
+    """With --was the write is made where the value is the one of the plan, each step seeing the one before."""
+    answer = ask(steps=[step(sleeper.pid, 100, was=0), step(sleeper.pid, 200, was=100)])
+    assert (answer["status"], [one["exit"] for one in answer["steps"]]) == ("done", [0, 0])
+    assert adj(sleeper.pid) == 200
+
+
+def test_a_value_that_somebody_else_set_stays(ask, sleeper):
+    """With --was nothing is written where the value is another one by now."""
+    Path(f"/proc/{sleeper.pid}/oom_score_adj").write_text("7")
+    answer = ask(steps=[step(sleeper.pid, 100, was=0)])
+    assert answer["status"] == "failed"
+    assert answer["steps"][0]["stderr"] == (
+        "oom_score_adj is now 7, not 0 as it was when the plan was made: nothing was changed"
+    )
+    assert adj(sleeper.pid) == 7
+
+
+def test_an_end_after_the_write_is_not_called_unchanged(helper):
+    """A process that ends between the write and the read-back was changed, and the step does not deny it."""
+    with subprocess.Popen(["sleep", "600"]) as process:
+        folder = os.open(f"/proc/{process.pid}", os.O_RDONLY | os.O_DIRECTORY)
+        helper._write_adj(folder, process.pid, 5, None)
+        process.kill()
+    try:
+        with pytest.raises(helper.StepError) as caught:
+            helper._read_back(folder, process.pid, 5)
+    finally:
+        os.close(folder)
+    assert str(caught.value) == f"process {process.pid} ended right after 5 was written"
+
+
+def test_an_end_before_the_write_changed_nothing(helper, sleeper):
+    """A process that ends after it was found and before the write is said to be unchanged."""
+    folder = os.open(f"/proc/{sleeper.pid}", os.O_RDONLY | os.O_DIRECTORY)
+    start = start_of(sleeper.pid)
+    sleeper.kill()
+    sleeper.wait()
+    try:
+        with pytest.raises((FileNotFoundError, ProcessLookupError)):
+            helper._write_adj(folder, sleeper.pid, 5, None)
+    finally:
+        os.close(folder)
+    with pytest.raises(helper.StepError, match="nothing was changed"):
+        helper.set_adj(sleeper.pid, start, 5)
+
+
 def test_a_failed_step_stops_the_plan(ask, sleeper):
     """What comes after a failure is not run; what came before stays on record."""
     answer = ask(steps=[step(sleeper.pid, 10), step(sleeper.pid, 20, start=1), step(sleeper.pid, 30)])
@@ -192,6 +240,11 @@ BAD = {
     "init": {"do": ["set-adj", "--pid", "1", "--start", "1", "--value", "1"]},
     "too low": {"do": ["set-adj", "--pid", "77", "--start", "1", "--value", "-1001"]},
     "too high": {"do": ["set-adj", "--pid", "77", "--start", "1", "--value", "1001"]},
+    "was last": {"do": ["set-adj", "--pid", "77", "--start", "1", "--value", "1", "--was", "0"]},
+    "was first": {"do": ["set-adj", "--was", "0", "--pid", "77", "--start", "1", "--value", "1"]},
+    "was no number": {"do": ["set-adj", "--pid", "77", "--start", "1", "--was", "x", "--value", "1"]},
+    "was alone": {"do": ["set-adj", "--pid", "77", "--start", "1", "--was", "--value", "1"]},
+    "something else": {"do": ["set-adj", "--pid", "77", "--start", "1", "--from", "0", "--value", "1"]},
     "path": {"do": ["set-adj", "--pid", "../1", "--start", "1", "--value", "1"]},
     "other digits": {"do": ["set-adj", "--pid", "٧٧", "--start", "1", "--value", "1"]},
     "newline": {"do": ["set-adj", "--pid", "77\n", "--start", "1", "--value", "1"]},
@@ -245,6 +298,45 @@ def test_old_records_are_forgotten(ask, sleeper, state):
     os.utime(state / "old-request", (time.time() - 31 * 86400,) * 2)
     ask(steps=[step(sleeper.pid, 10)])
     assert sorted(path.name for path in state.iterdir()) == [".lock", ID]
+
+
+def test_what_is_not_ours_is_never_removed(helper, ask, sleeper, state):
+    """Only old files of our own names go: no directory, no link and nothing of somebody else's."""
+    ask("result", "old-request")
+    (state / ".lock").touch()
+    (state / "a-directory").mkdir()
+    (state / "directory-with-file").mkdir()
+    (state / "directory-with-file" / "old-request").touch()
+    (state / "oombot.sqlite").touch()
+    (state / "a-link-of-ours").symlink_to("oombot.sqlite")
+    temporary = Path(helper._written(str(state), {}))
+    kept = {".lock", ID, "a-directory", "directory-with-file", "oombot.sqlite", "a-link-of-ours"}
+    for path in state.rglob("*"):
+        os.utime(path, (time.time() - 31 * 86400,) * 2, follow_symlinks=False)
+    assert temporary.name in {path.name for path in state.iterdir()}
+    assert ask(steps=[step(sleeper.pid, 10)])["status"] == "done"
+    assert {path.name for path in state.iterdir()} == kept
+    assert (state / "directory-with-file" / "old-request").exists()
+
+
+def test_pruning_never_stops_a_plan(helper, tmp_path):
+    """A directory that can not be listed is no reason to fail."""
+    helper._prune(str(tmp_path / "missing"))
+
+
+def test_the_state_directory_is_not_the_bots(helper):
+    """An account that is not root keeps its records beside the bot's own state, never in it."""
+    text = "import sys; sys.stdout.write(state_directory())"
+    for environ, wanted in (
+        ({"XDG_STATE_HOME": "/tmp/x", "HOME": "/h"}, "/tmp/x/oombot-helper"),
+        ({"HOME": "/h"}, "/h/.local/state/oombot-helper"),
+    ):
+        source = f"{SOURCE}\nos.geteuid = lambda: 1000\n{text}\n"
+        done = subprocess.run(
+            [sys.executable, "-I", "-"], input=source, capture_output=True, text=True, check=True, env=environ
+        )
+        assert done.stdout == wanted
+    assert helper.ROOT_STATE == "/var/lib/oombot-helper"
 
 
 def test_a_request_cut_anywhere_runs_nothing(sleeper, tmp_path):
@@ -316,4 +408,4 @@ def test_it_needs_nothing_but_the_standard_library():
     """The one file is all there is to send, and short enough to be read."""
     modules = {line.split()[1] for line in SOURCE.splitlines() if line.startswith(("import ", "from "))}
     assert modules <= set(sys.stdlib_module_names)
-    assert SOURCE.count("\n") <= 300
+    assert SOURCE.count("\n") <= 330

@@ -15,6 +15,7 @@ there. STATE is not the bot's own state directory, which systemd gives to the bo
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
@@ -30,7 +31,9 @@ FROZEN = "/etc/oombot/frozen"
 KEEP_S = 30 * 86400
 PF_KTHREAD = 0x00200000
 REQUEST_ID = re.compile(r"[A-Za-z0-9_-]{8,64}")
-NUMBERS = {"pid": r"[0-9]{1,10}", "start": r"[0-9]{1,20}", "value": r"-?[0-9]{1,4}"}
+TEMPORARY = ".new-"
+OURS = re.compile(rf"{REQUEST_ID.pattern}|{re.escape(TEMPORARY)}[a-z0-9_]{{1,16}}")
+NUMBERS = {"pid": r"[0-9]{1,10}", "start": r"[0-9]{1,20}", "was": r"-?[0-9]{1,4}", "value": r"-?[0-9]{1,4}"}
 
 
 class RefusedError(Exception):
@@ -41,17 +44,22 @@ class StepError(Exception):
     """A step could not be done; what it says is shown to people."""
 
 
-def set_adj(pid: int, start: int, value: int) -> tuple[str, str]:
-    """Write oom_score_adj of one process, found by pid and start time; give the value before and after."""
+def set_adj(pid: int, start: int, value: int, was: int | None = None) -> tuple[str, str]:
+    """Write oom_score_adj of one process, found by pid and start time; give the value before and after.
+
+    With `was` only where that still stands: what somebody else set meanwhile is not overwritten.
+    """
     try:
         folder = os.open(f"/proc/{pid}", os.O_RDONLY | os.O_DIRECTORY)
     except OSError:
         raise StepError(f"process {pid} is gone; nothing was changed") from None
     try:
-        _check_process(folder, pid, start)
-        return _write_adj(folder, pid, value)
-    except (FileNotFoundError, ProcessLookupError):
-        raise StepError(f"process {pid} ended meanwhile; nothing was changed") from None
+        try:
+            _check_process(folder, pid, start)
+            before = _write_adj(folder, pid, value, was)
+        except (FileNotFoundError, ProcessLookupError):
+            raise StepError(f"process {pid} ended meanwhile; nothing was changed") from None
+        return before, _read_back(folder, pid, value)
     finally:
         os.close(folder)
 
@@ -67,23 +75,35 @@ def _check_process(folder: int, pid: int, start: int) -> None:
         raise StepError(f"pid {pid} is a kernel thread; nothing was changed")
 
 
-def _write_adj(folder: int, pid: int, value: int) -> tuple[str, str]:
-    before = _read(folder, "oom_score_adj").strip()
+def _write_adj(folder: int, pid: int, value: int, was: int | None) -> str:
+    """Write the value and give the one before; whatever is raised here, nothing was written."""
     try:
         handle = os.open("oom_score_adj", os.O_WRONLY, dir_fd=folder)
     except PermissionError:
         raise StepError(f"process {pid} belongs to another account; nothing was changed") from None
     try:
+        before = _read(folder, "oom_score_adj").strip()
+        if was is not None and int(before) != was:
+            stood = f"not {was} as it was when the plan was made: nothing was changed"
+            raise StepError(f"oom_score_adj is now {before}, {stood}")
         os.write(handle, str(value).encode())  # one write: a buffered file would hide the kernel's answer
     except PermissionError:
         reason = "that needs CAP_SYS_RESOURCE, which root in a container often lacks; nothing was changed"
         raise StepError(f"the kernel refused to set process {pid} to {value} (EACCES): {reason}") from None
     finally:
         os.close(handle)
-    after = _read(folder, "oom_score_adj").strip()
+    return before
+
+
+def _read_back(folder: int, pid: int, value: int) -> str:
+    """What stands there after the write."""
+    try:
+        after = _read(folder, "oom_score_adj").strip()
+    except (FileNotFoundError, ProcessLookupError):
+        raise StepError(f"process {pid} ended right after {value} was written") from None
     if after != str(value):
         raise StepError(f"oom_score_adj of process {pid} reads {after} after {value} was written")
-    return before, after
+    return after
 
 
 def _read(folder: int, name: str) -> str:
@@ -95,13 +115,13 @@ def _read(folder: int, name: str) -> str:
 
 
 def _set_adj_words(words: list[str], stdin: str) -> dict[str, int]:
-    """`--pid P --start S --value V`, in this order and nothing else."""
-    if len(words) != 6 or words[::2] != ["--pid", "--start", "--value"] or stdin:
-        raise RefusedError("set-adj takes --pid P --start S --value V and no input")
+    """`--pid P --start S [--was B] --value V`, in this order and nothing else."""
+    options = ["--pid", "--start", *(["--was"] if len(words) == 8 else []), "--value"]
+    if len(words) != 2 * len(options) or words[::2] != options or stdin:
+        raise RefusedError("set-adj takes --pid P --start S [--was B] --value V and no input")
     found = {}
-    for at in (0, 2, 4):
-        option, word = words[at : at + 2]
-        name = option[2:]
+    for at, option in enumerate(options):
+        name, word = option[2:], words[2 * at + 1]
         if not re.fullmatch(NUMBERS[name], word, re.ASCII):
             raise RefusedError(f"set-adj: {option} must be a number")
         found[name] = int(word)
@@ -117,7 +137,9 @@ def state_directory() -> str:
     """Where the records are: root's own place, or the account's state directory."""
     if os.geteuid() == 0:
         return ROOT_STATE
-    return os.path.join(os.environ.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state"), "oombot")
+    return os.path.join(
+        os.environ.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state"), "oombot-helper"
+    )
 
 
 def _prepare(state: str) -> None:
@@ -147,7 +169,7 @@ def _replace(state: str, name: str, record: dict[str, Any]) -> None:
 
 
 def _written(state: str, record: dict[str, Any]) -> str:
-    handle, path = tempfile.mkstemp(prefix=".new-", dir=state)
+    handle, path = tempfile.mkstemp(prefix=TEMPORARY, dir=state)
     with os.fdopen(handle, "w", encoding="ascii") as file:
         file.write(json.dumps(record))
         file.flush()
@@ -196,11 +218,17 @@ def _lock(state: str) -> int | None:
 
 
 def _prune(state: str) -> None:
-    """Forget what is older than 30 days."""
-    for name in os.listdir(state):
+    """Forget our own records older than 30 days; what is not ours stays, and no fault here stops a plan."""
+    try:
+        names = [name for name in os.listdir(state) if OURS.fullmatch(name)]
+    except OSError:
+        return
+    for name in names:
         path = os.path.join(state, name)
-        if name != ".lock" and time.time() - os.lstat(path).st_mtime > KEEP_S:
-            os.unlink(path)
+        with contextlib.suppress(OSError):
+            found = os.lstat(path)
+            if stat.S_ISREG(found.st_mode) and time.time() - found.st_mtime > KEEP_S:
+                os.unlink(path)
 
 
 def run(state: str, name: str, steps: object, frozen: str) -> dict[str, Any]:
