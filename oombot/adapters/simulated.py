@@ -20,6 +20,7 @@ from oombot.model import Command, CommandResult
 
 _VICTIM: Final = 4207  # in the recording
 _TICKS: Final = 100
+_SET_ADJ: Final = (("--pid", "--start", "--value"), ("--pid", "--start", "--was", "--value"))
 _RECORD = re.compile(r"(?P<prio>[0-9]+),[0-9]+,(?P<us>[0-9]+),(?P<rest>.*)")
 _CALL = re.compile(r"raise SystemExit\(main\((?P<text>.+)\)\)\s*\Z")
 
@@ -110,13 +111,18 @@ class _Machine:
 
     def _step(self, argv: list[str]) -> Mapping[str, Any]:
         done = {"argv": argv, "exit": 1, "stdout": "", "stderr": "", "before": None, "after": None}
-        if len(argv) != 7 or argv[0] != "set-adj":
+        options = dict(zip(argv[1::2], argv[2::2], strict=False))
+        if argv[:1] != ["set-adj"] or len(argv) % 2 != 1 or tuple(argv[1::2]) not in _SET_ADJ:
             return done | {"stderr": "a replayed host knows only set-adj; nothing was changed"}
-        pid, start, value = argv[2], argv[4], argv[6]
+        pid, start, value = options["--pid"], options["--start"], options["--value"]
+        was = options.get("--was")
         rows = (line.split(" ") for line in self.read().splitlines() if line.startswith("p "))
         before = next((row[-1] for row in rows if row[1:3] == [pid, start]), None)
         if before is None:
             return done | {"stderr": f"process {pid} is gone; nothing was changed"}
+        if was is not None and was != before:
+            stood = f"not {was} as it was when the plan was made: nothing was changed"
+            return done | {"stderr": f"oom_score_adj is now {before}, {stood}"}
         self._adjs[int(pid)] = int(value)
         return done | {"exit": 0, "stdout": f"{before} -> {value}", "before": before, "after": value}
 

@@ -36,10 +36,11 @@ def named(seen, comm):
     return next(row for row in seen.processes if row.comm == comm)
 
 
-def adj(seen, comm, value):
+def adj(seen, comm, value, was=None):
     """A step that sets oom_score_adj of the process of this name."""
     row = named(seen, comm)
-    words = ("--pid", row.pid, "--start", row.start_ticks, "--value", value)
+    stood = () if was is None else ("--was", was)
+    words = ("--pid", row.pid, "--start", row.start_ticks, *stood, "--value", value)
     return {"do": ["set-adj", *map(str, words)], "stdin": ""}
 
 
@@ -90,6 +91,28 @@ async def test_a_change_is_made_once(hosts):
     assert await ask(hosts, op="run", id="request-1", steps=[adj(seen, "leaky", 9)]) == first
     assert await ask(hosts, op="result", id="request-1") == first
     assert named(await snapshot(hosts), "leaky").oom_score_adj == 500
+
+
+async def test_a_value_that_changed_meanwhile_stays(hosts):
+    """With --was a replayed host, too, writes only over the value that the plan saw."""
+    seen = await snapshot(hosts)
+    steps = [adj(seen, "leaky", 500, was=0), adj(seen, "leaky", 9, was=0)]
+    answer = await ask(hosts, op="run", id="request-1", steps=steps)
+    assert (answer["status"], [step["exit"] for step in answer["steps"]]) == ("failed", [0, 1])
+    assert answer["steps"][1]["stderr"] == (
+        "oom_score_adj is now 500, not 0 as it was when the plan was made: nothing was changed"
+    )
+    assert named(await snapshot(hosts), "leaky").oom_score_adj == 500
+
+
+async def test_words_in_another_order_are_refused(hosts):
+    """A replayed host takes the options in the order of the real helper, and no others."""
+    step = adj(await snapshot(hosts), "leaky", 5)
+    for number, words in enumerate((["--was", "0"], ["--was"], ["--value", "7"])):
+        asked = {"do": [*step["do"], *words]}
+        answer = await ask(hosts, op="run", id=f"request-{number}", steps=[asked])
+        assert answer["status"] == "failed"
+        assert named(await snapshot(hosts), "leaky").oom_score_adj == 0
 
 
 async def test_a_result_of_nothing_cancels(hosts):
