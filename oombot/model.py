@@ -40,9 +40,8 @@ class Entry:
     """One log message freed from its transport (syslog prefix, JSON frame, kmsg header).
 
     `text` is decoded with replacement of invalid UTF-8; `cursor` is the detector's own resume position.
-    `mono_s` is the kernel's clock (seconds since boot); `time_s` is wall time, `approximate` where it was
-    derived from seconds since boot. `kernel` is true where the transport proves that the kernel wrote it,
-    None where the transport can not say.
+    `mono_s` is the kernel's clock (seconds since boot); `time_s` is wall time, `approximate` where derived from that.
+    `kernel` is true where the transport proves that the kernel wrote it, None where the transport can not say.
     """
 
     text: str
@@ -56,10 +55,14 @@ class Entry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gap:
-    """A stretch of the log that was not seen, with the reason; it is reported, never papered over."""
+    """A stretch of the log that was not seen, with the reason; it is reported, never papered over.
+
+    `unreadable` means that the source can not be read at all.
+    """
 
     reason: str
     since_s: float | None = None
+    unreadable: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -207,9 +210,8 @@ class Pressure:
 class KernelLog:
     """The kernel log as one reading saw it.
 
-    `source` names the detector that understands `lines`; `problem` says why nothing could be read, and `fix`
-    which command mends it. `since_s` is the oldest entry still there (wall), `since_boot` true when that is
-    the boot of the host itself, so that nothing was lost before it.
+    `source` names the detector that understands `lines`; `problem` says why nothing could be read, `fix` what mends
+    it. `since_s` is the oldest entry still there (wall), `since_boot` true when that is the boot: nothing was lost.
     """
 
     source: str | None
@@ -224,9 +226,9 @@ class KernelLog:
 class HostSnapshot:
     """Everything one round trip to a host told, parsed; `taken_s` is the bot's clock, `now_s` the host's.
 
-    `memory_kb` has the keys of /proc/meminfo. `problems` names each section that could not be read, with why.
-    `own_pids` are the bot's own connection on that host: they are never a target.
-    `replayed` marks a simulated host, so that every card can say so.
+    `memory_kb` has the keys of /proc/meminfo, `problems` each section that could not be read, with why. `own_pids`
+    are the bot's own connection: never a target. Unless `processes_whole`, a process that is not listed may run all
+    the same. `can_sudo` is None where the login is root or nobody knows. `replayed` marks a simulated host.
     """
 
     host: str
@@ -248,6 +250,8 @@ class HostSnapshot:
     login_uid: int | None = None
     has_systemd: bool = False
     has_python: bool = False
+    can_sudo: bool | None = None
+    processes_whole: bool = True
     problems: tuple[str, ...] = ()
     replayed: bool = False
 
@@ -390,7 +394,11 @@ class Message:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Position:
-    """How far the log of a host has been read: the detector, its cursor and when the host last answered."""
+    """How far the log of a host has been read: the detector, its cursor and when the host last answered.
+
+    `cursor` is None until this detector has caught up once. `baselined_s` is the host's own time when it was first
+    looked at: what happened before that is history.
+    """
 
     host: str
     detector: str

@@ -5,6 +5,7 @@ import dataclasses
 import os
 import shutil
 import subprocess
+import tempfile
 import time
 from importlib import resources
 from pathlib import Path
@@ -475,6 +476,92 @@ def test_hidepid_is_noticed():
     """Where init is not visible the table is not the host's."""
     seen = parse(SAMPLE.replace(b"p 1 25", b"p 9 25"), host="h", taken_s=0.0)
     assert any("hidepid" in problem for problem in seen.problems)
+
+
+HIDING = [
+    (b"", b"", True, None),
+    (b"p 1 25", b"p 9 25", False, "hidepid"),
+    (b"@@cgroups\n", b"", False, "memory cgroups could not be read"),
+    (b"@@cgroups\n", b"cut\n@@cgroups\n", False, "process table is not whole"),
+    (b"@@cgroups\n", b"p 9 1\nn x\ng /\n@@cgroups\n", False, "process table is not whole"),
+]
+
+
+@pytest.mark.parametrize(("found", "instead", "whole", "problem"), HIDING)
+def test_a_table_that_is_not_whole_says_so(found, instead, whole, problem):
+    """Absence proves something only where init is seen, each row is one, and the table came to its end."""
+    seen = parse(SAMPLE.replace(found, instead, 1) if found else SAMPLE, host="h", taken_s=0.0)
+    assert seen.processes_whole is whole
+    assert problem is None or any(problem in said for said in seen.problems)
+
+
+def test_a_cut_table_is_never_whole():
+    """Wherever the answer ends before the table has, the table is not whole; after it, it is."""
+    end = SAMPLE.index(b"@@cgroups\n") + len(b"@@cgroups\n")
+    assert not any(parse(SAMPLE[:cut], host="h", taken_s=0.0).processes_whole for cut in range(end))
+    assert parse(SAMPLE[:end], host="h", taken_s=0.0).processes_whole
+    assert not parse(b"", host="h", taken_s=0.0).processes_whole
+
+
+@pytest.mark.parametrize(("status", "whole"), [(2, True), (126, False), (137, False)])
+def test_a_reader_that_died_is_noticed(toolbox, status, whole):
+    """grep's 2 is a process that vanished; a grep that was killed or never begun leaves half a table."""
+    folder = toolbox(**{name: name for name in UTILITIES.split()})
+    fake(folder, "grep", f"/usr/bin/env PATH=/usr/bin:/bin grep \"$@\"; exit {status}")
+    assert take(path=folder).processes_whole is whole
+
+
+# ------------------------------------------------------------------ may the login use sudo
+
+
+@pytest.fixture
+def login(toolbox, tmp_path, need):
+    """Read as an account that is not root, with a `sudo` of our own (None: there is none)."""
+    folder = Path(tempfile.mkdtemp(prefix="oombot-bin-"))
+    other = {"user": 65534, "group": 65534, "extra_groups": []} if os.geteuid() == 0 else {}
+
+    def made(text, shell=("sh",)):
+        for path in toolbox(**{name: name for name in UTILITIES.split()}).iterdir():
+            shutil.copy(path, folder / path.name, follow_symlinks=False)
+        if text is not None:
+            fake(folder, "sudo", text)
+        folder.chmod(0o755)
+        return take(shell, path=folder, **other)
+
+    yield made
+    shutil.rmtree(folder)
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+@pytest.mark.parametrize(
+    ("text", "can"),
+    [
+        ('[ "$*" = "-n -l" ] && echo "(root) NOPASSWD: ALL"', True),
+        ('echo "sudo: a password is required" >&2; exit 1', False),
+        ("exit 3", None),
+        (None, False),
+    ],
+)
+def test_whether_the_login_has_sudo(login, shell, text, can, need):
+    """sudo's own word decides, quietly; without sudo the answer is no, and an odd end is no answer."""
+    need(shutil.which(SHELLS[shell][0]), f"{shell} is missing")
+    assert login(text, SHELLS[shell]).can_sudo is can
+
+
+def test_a_sudo_that_hangs_delays_nothing(login):
+    """A sudo that waits for a directory service is not waited for: then it is not known."""
+    began = time.monotonic()
+    assert login("exec sleep 20").can_sudo is None
+    assert time.monotonic() - began < 10
+
+
+def test_root_is_not_asked_about_sudo(toolbox, tmp_path, need):
+    """A root login needs no sudo, so nothing is asked."""
+    need(os.geteuid() == 0, "needs root")
+    folder = toolbox(**{name: name for name in UTILITIES.split()})
+    fake(folder, "sudo", f"touch {tmp_path / 'asked'}")
+    assert take(path=folder).can_sudo is None
+    assert not (tmp_path / "asked").exists()
 
 
 def test_marks_in_the_log_are_only_text():

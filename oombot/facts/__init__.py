@@ -4,11 +4,11 @@ from collections.abc import Sequence
 
 from oombot.facts.kernel_log import kernel_log
 from oombot.facts.memory import memory_kb, pressure, swaps
-from oombot.facts.processes import cgroups, family, processes
+from oombot.facts.processes import cgroups, family, processes, whole
 from oombot.facts.script import SCRIPT
 from oombot.facts.sections import Sections, decimal, integer, pairs, split, text
 from oombot.facts.units import units
-from oombot.model import Command, HostSnapshot
+from oombot.model import Command, HostSnapshot, Process
 
 _NAMES = {
     "host": "host identity",
@@ -35,6 +35,7 @@ def parse(raw: bytes, *, host: str, taken_s: float) -> HostSnapshot:
     now_s, uptime_s, uid = decimal(said.get(b"now")), decimal(said.get(b"uptime")), integer(said.get(b"uid"))
     booted_s = None if now_s is None or uptime_s is None else now_s - uptime_s
     table = processes(named.get("processes", ()))
+    complete = whole(named.get("processes", ()), table) and "cgroups" in named  # awk's END has come
     log, notes = kernel_log(sections, booted_s, uid)
     page_bytes, own = integer(said.get(b"page")), integer(said.get(b"self"))
     return HostSnapshot(
@@ -57,13 +58,22 @@ def parse(raw: bytes, *, host: str, taken_s: float) -> HostSnapshot:
         login_uid=uid,
         has_systemd=b"systemd" in said,
         has_python=b"python" in said,
-        problems=(*_problems(sections, said, {row.pid for row in table}), *notes),
+        can_sudo={b"yes": True, b"no": False}.get(_sudo(named.get("sudo", ()), said)),
+        processes_whole=complete,
+        problems=(*_problems(sections, said, table, complete=complete), *notes),
         replayed="replayed" in named,
     )
 
 
-def _problems(sections: Sections, said: dict[bytes, bytes], pids: set[int]) -> Sequence[str]:
-    named, found = sections.named, []
+def _sudo(lines: Sequence[bytes], said: dict[bytes, bytes]) -> bytes:
+    """The script's word on sudo: `no` beside the host's facts where there is none, else in a section of its own."""
+    return pairs(lines).get(b"sudo") or said.get(b"sudo", b"")
+
+
+def _problems(
+    sections: Sections, said: dict[bytes, bytes], table: Sequence[Process], *, complete: bool
+) -> Sequence[str]:
+    named, found, pids = sections.named, [], {row.pid for row in table}
     if sections.cut_in is not None:
         found.append(f"{_NAMES.get(sections.cut_in, sections.cut_in)} was cut: the answer ended early")
     found += [
@@ -79,6 +89,8 @@ def _problems(sections: Sections, said: dict[bytes, bytes], pids: set[int]) -> S
         ]
     if pids and 1 not in pids and sections.cut_in != "processes":
         found.append(f"only {len(pids)} processes are visible: /proc hides those of others (hidepid)")
+    elif pids and not complete and sections.cut_in != "processes":
+        found.append("process table is not whole: the host stopped in the middle of it")
     failed = [line for line in named.get("units", ()) if line.startswith(b"failed ")]
     if failed or (b"systemd" in said and sections.cut_in != "units" and not named.get("units")):
         reason = b" ".join(line for line in named.get("units", ()) if b"=" not in line)[:200]

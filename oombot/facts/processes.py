@@ -26,6 +26,12 @@ def processes(lines: Sequence[bytes]) -> tuple[Process, ...]:
     return tuple(found[pid] for pid in sorted(found))
 
 
+def whole(lines: Sequence[bytes], table: Sequence[Process]) -> bool:
+    """Whether these are all processes of the host: every row could be read, init too, and nothing was cut."""
+    rows = sum(line.startswith(b"p ") for line in lines)
+    return b"cut" not in lines and rows == len(table) and any(row.pid == 1 for row in table)
+
+
 def _process(words: Sequence[bytes], name: bytes, group: bytes) -> Process | None:
     if len(words) != 13 or not name.startswith(b"n ") or group[:1] != b"g":
         return None

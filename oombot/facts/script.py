@@ -6,6 +6,9 @@ that begin with `@@name`; the log is the last one, since its lines are anybody's
 The process table is read by grep, not by awk's getline: mawk ends at the first read error, and a process that
 vanishes between open and read is one. grep goes on, and names the file before each line, which also keeps a
 newline within a comm from looking like a line of its own. The number of forks does not depend on the host's load.
+
+Whether the login has sudo is asked by `sudo -n -l`, which runs nothing and sends no mail where the answer is no
+(sudoers(5)). It runs beside the rest and is never waited for: root can not be ended by a login that is not.
 """
 
 from typing import Final
@@ -48,6 +51,7 @@ END {
       path = substr(path, 1, length(path) - 1)
     }
   }
+  if (("", "cut") in seen) print "cut"
   print "@@cgroups"; print "root " root
   if (total && root != "") {
     fflush()
@@ -83,7 +87,7 @@ END {
 _SCRIPT: Final = r"""main() {
 LC_ALL=C PATH=/usr/sbin:/usr/bin:/sbin:/bin:/usr/local/sbin:/usr/local/bin SYSTEMD_PAGER=
 export LC_ALL PATH SYSTEMD_PAGER
-since=$1 boot='' up='' now='' kernel='' line='' root='' files='' log='' why='' uid=''
+since=$1 boot='' up='' now='' kernel='' line='' root='' files='' log='' why='' uid='' asked=''
 copy() { while IFS= read -r line || [ -n "$line" ]; do printf '%s\n' "$line"; done; }
 { read -r boot </proc/sys/kernel/random/boot_id; read -r up line </proc/uptime
   read -r kernel </proc/sys/kernel/osrelease; } 2>/dev/null
@@ -93,6 +97,10 @@ printf '@@host\nboot_id %s\nuptime %s\nnow %s\nkernel %s\n' "$boot" "$up" "$now"
 printf 'page %s\nuid %s\nself %s\n' "$(getconf PAGESIZE 2>/dev/null)" "$uid" "$$"
 if command -v python3 >/dev/null 2>&1; then echo 'python yes'; fi
 if [ -d /run/systemd/system ]; then echo 'systemd yes'; fi
+if [ "${uid:-0}" != 0 ]; then
+  if command -v sudo >/dev/null 2>&1; then { sudo -n -l; exit; } >/dev/null 2>&1 & asked=$!
+  else echo 'sudo no'; fi
+fi
 echo @@meminfo; copy 2>/dev/null </proc/meminfo
 echo @@swaps; copy 2>/dev/null </proc/swaps
 echo @@pressure; copy 2>/dev/null </proc/pressure/memory
@@ -109,6 +117,7 @@ done 2>/dev/null </proc/mounts
 echo @@processes
 cd /proc && {
   grep -aHs '' [0-9]*/stat
+  if [ $? -ge 126 ]; then echo /cut:; fi
   grep -aHsE '^(Name|Uid|VmSize|RssAnon|RssFile|RssShmem|VmSwap|VmPTE):' [0-9]*/status
   grep -aHs '' [0-9]*/oom_score [0-9]*/oom_score_adj
   grep -aHsE '^([0-9]+:([^:]*,)?memory(,[^:]*)?:|0::)' [0-9]*/cgroup
@@ -120,6 +129,11 @@ if [ -d /run/systemd/system ]; then
   set -- -p Id,ActiveState,SubState,Result,NRestarts,Restart,ExecMainStatus,ExecMainCode,MainPID,ControlGroup \
     -p StateChangeTimestamp,StateChangeTimestampMonotonic '*.service'
   systemctl show --no-pager --timestamp=unix "$@" 2>/dev/null || systemctl show --no-pager "$@" 2>&1 || echo "failed $?"
+fi
+if [ -n "$asked" ]; then
+  echo @@sudo; line=''
+  read -r _ _ line _ 2>/dev/null </proc/$asked/stat
+  case $line in ''|Z) wait "$asked"; case $? in 0) echo 'sudo yes';; 1) echo 'sudo no';; esac;; esac
 fi
 mark="@@boot ${boot:--} ${up:-0} ${now:-0}"
 echo @@log_source
