@@ -4,10 +4,15 @@ One writer at a time. On SQLite every write begins with BEGIN IMMEDIATE: a trans
 then wants to write can not wait for another writer and would fail with "database is locked" at once.
 """
 
+import contextlib
+import fcntl
+import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 from alembic import command
 from alembic.config import Config
@@ -59,6 +64,59 @@ async def migrate(engine: AsyncEngine) -> None:
                 await connection.run_sync(_migrate, where)
     except (SQLAlchemyError, sqlite3.Error, OSError) as fault:
         raise ConfigError([_sentence(where, fault)]) from fault
+
+
+def make_private(url: URL) -> None:
+    """Create a SQLite file for its owner alone; SQLite gives its -wal and -shm the same mode.
+
+    One that is there is not opened: closing it would end the locks that this process holds on it.
+    """
+    path = _file(url)
+    if path is not None and url.query.get("mode", "rwc") == "rwc":
+        with contextlib.suppress(OSError):  # what is wrong will be said by SQLite
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+
+
+@contextmanager
+def claimed(url: URL) -> Iterator[None]:
+    """Hold the lock beside a SQLite file; a ConfigError where another process holds it.
+
+    The lock ends with its process, however that ends; the file of the lock stays.
+    """
+    path = _file(url)
+    if path is None:
+        yield
+        return
+    try:
+        handle = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError as fault:
+        fix = "create its directory, and let the account that runs oombot write there"
+        raise ConfigError([f"{path}.lock: {fault.strerror}; {fix}"]) from fault
+    try:
+        _lock(handle, path)
+        yield
+    finally:
+        os.close(handle)
+
+
+def _lock(handle: int, path: Path) -> None:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as fault:
+        fix = f"end that one first (`fuser -v {path}.lock` names it), or name another store in the configuration"
+        raise ConfigError([f"another oombot runs on this store ({path}); {fix}"]) from fault
+    except OSError as fault:
+        raise ConfigError([f"{path}.lock: {fault.strerror}; put the store on a local disk"]) from fault
+
+
+def _file(url: URL) -> Path | None:
+    """The SQLite file behind a URL, links followed; None for memory and for other databases."""
+    name = url.database or ""
+    if url.get_backend_name() != "sqlite" or url.query.get("mode") == "memory":
+        return None
+    if name.startswith("file:") and url.query.get("uri"):
+        name = unquote(urlsplit(name).path)
+    return None if name in {"", ":memory:"} else Path(name).resolve()
 
 
 def _parse(url: str) -> URL:
