@@ -2,19 +2,20 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import Select, Table, and_, insert, or_, select, update
+from sqlalchemy import ColumnElement, Select, Table, and_, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from oombot.adapters.database import WRITE, make_engine, migrate, translated
+from oombot.adapters.database import WRITE, claimed, make_engine, make_private, migrate, translated
 from oombot.adapters.tables import (
     AUDITS,
     DUE,
     INCIDENTS,
     MESSAGES,
+    PLAN_EDIT,
     POSITIONS,
     REQUESTS,
     SNAPSHOTS,
@@ -31,6 +32,8 @@ from oombot.errors import OombotError
 from oombot.model import Audit, Draft, Incident, Json, Message, Position, Request
 
 BUSY = ("approved", "running")
+OPEN_UNDO = ("pending", "approved", "running", "applied", "verified")
+"""States of an undo that leave no room for a second one."""
 
 
 class SqlStore:
@@ -44,19 +47,22 @@ class SqlStore:
 
     @classmethod
     @asynccontextmanager
-    async def open(cls, url: str) -> "AsyncIterator[SqlStore]":
+    async def open(cls, url: str, *, exclusive: bool = False) -> "AsyncIterator[SqlStore]":
         """Open the database, creating and migrating its tables; it is closed when the block ends.
 
-        A ConfigError says what is wrong with the database and what mends it.
+        A ConfigError says what is wrong with the database and what mends it. `exclusive` is for the one process
+        that acts: a second such one on the same SQLite file is refused; memory and PostgreSQL are not locked.
         """
         engine = make_engine(url)
-        try:
-            await migrate(engine)
-            store = cls(engine)
-            yield store
-            store._closed = True
-        finally:
-            await engine.dispose()
+        with claimed(engine.url) if exclusive else nullcontext():
+            try:
+                make_private(engine.url)
+                await migrate(engine)
+                store = cls(engine)
+                yield store
+                store._closed = True
+            finally:
+                await engine.dispose()
 
     @asynccontextmanager
     async def _begin(self, *, write: bool = False) -> AsyncIterator[AsyncConnection]:
@@ -144,9 +150,10 @@ class SqlStore:
             await _put_messages(connection, drafts)
 
     async def due_messages(self, now_s: float) -> list[Message]:
-        """Per channel the oldest due message, new posts before edits.
+        """Per channel the oldest due message: edits of plans (their buttons must go), new posts, other edits.
 
-        Held back: until not_before_s; half posted ones; replies whose parent does not stand in Slack yet.
+        Held back: until not_before_s; half posted ones; replies whose parent is stored and not yet in Slack.
+        A reply to a message that nobody stored is due.
         """
         parent = MESSAGES.alias("parent")
         query = (
@@ -154,8 +161,8 @@ class SqlStore:
             .outerjoin(parent, parent.c.key == MESSAGES.c.thread_key)
             .where(DUE, MESSAGES.c.not_before_s <= now_s)
             .where(or_(MESSAGES.c.posting_s.is_(None), MESSAGES.c.ts.is_not(None)))
-            .where(or_(MESSAGES.c.thread_key.is_(None), parent.c.ts.is_not(None)))
-            .order_by(MESSAGES.c.ts.is_not(None), MESSAGES.c.seq)
+            .where(or_(parent.c.key.is_(None), parent.c.ts.is_not(None)))
+            .order_by(PLAN_EDIT.desc(), MESSAGES.c.ts.is_not(None), MESSAGES.c.seq)
         )
         first: dict[str, Message] = {}
         for row in await self._all(query):
@@ -193,12 +200,16 @@ class SqlStore:
         return [from_row(Message, row) for row in rows]
 
     # -- requests
-    async def add_request(self, request: Request, audit: Audit, drafts: Sequence[Draft] = ()) -> None:
-        """Store a new request with its audit line and its messages."""
+    async def add_request(self, request: Request, audit: Audit, drafts: Sequence[Draft] = ()) -> bool:
+        """Store a new request with its audit line and its messages.
+
+        False, and nothing stored, where it is an undo and its original has one that is open or was verified.
+        """
         async with self._begin(write=True) as connection:
-            await connection.execute(insert(REQUESTS).values(request_row(request)))
-            await _add_audit(connection, audit)
-            await _put_messages(connection, drafts)
+            free = not await _other_undo(connection, request)
+            if free:
+                await _add_request(connection, request, audit, drafts)
+        return free
 
     async def request(self, request_id: str) -> Request | None:
         """One request."""
@@ -221,22 +232,42 @@ class SqlStore:
         approver: str | None = None,
         evidence: Json | None = None,
         drafts: Sequence[Draft] = (),
+        not_after_s: float | None = None,
     ) -> bool:
         """Move from audit.state_from to audit.state_to with one conditional UPDATE; false = somebody was faster.
 
         An `approver` is stored with the time of the audit line as decided_s; `evidence` replaces what was there.
+        With `not_after_s` a request that expires then or has expired is not moved either.
         """
-        values: dict[str, Any] = {"state": audit.state_to}
+        values: dict[str, Any] = {}
         if approver is not None:
             values |= {"approver": approver, "decided_s": audit.at_s}
         if evidence is not None:
             values["evidence"] = dict(evidence)
-        here = and_(REQUESTS.c.id == request_id, REQUESTS.c.state == audit.state_from)
+        living = () if not_after_s is None else (REQUESTS.c.expires_s > not_after_s,)
         async with self._begin(write=True) as connection:
-            moved = (await connection.execute(update(REQUESTS).where(here).values(values))).rowcount == 1
+            return await _move(connection, request_id, audit, drafts, *living, **values)
+
+    async def replace_stale(
+        self,
+        request_id: str,
+        *,
+        audit: Audit,
+        drafts: Sequence[Draft] = (),
+        fresh: Request,
+        fresh_audit: Audit,
+        fresh_drafts: Sequence[Draft] = (),
+    ) -> bool:
+        """Move a request like `transition` and, only when it moved, store the one that follows it: both or none.
+
+        False, and nothing stored, also where `fresh` is an undo and its original has another one besides these two.
+        """
+        async with self._begin(write=True) as connection:
+            if await _other_undo(connection, fresh, besides=request_id):
+                return False
+            moved = await _move(connection, request_id, audit, drafts)
             if moved:
-                await _add_audit(connection, audit)
-                await _put_messages(connection, drafts)
+                await _add_request(connection, fresh, fresh_audit, fresh_drafts)
         return moved
 
     async def undo_requests(self, request_id: str) -> list[Request]:
@@ -279,6 +310,42 @@ async def _put_messages(connection: AsyncConnection, drafts: Sequence[Draft]) ->
         elif stored.view != view:
             newer = {"view": view, "version": stored.version + 1}
             await connection.execute(update(MESSAGES).where(MESSAGES.c.key == draft.key).values(newer))
+
+
+async def _move(
+    connection: AsyncConnection,
+    request_id: str,
+    audit: Audit,
+    drafts: Sequence[Draft],
+    *conditions: ColumnElement[bool],
+    **values: Any,
+) -> bool:
+    """Make the audit line's move where the request is in its state_from and the conditions hold."""
+    here = and_(REQUESTS.c.id == request_id, REQUESTS.c.state == audit.state_from, *conditions)
+    query = update(REQUESTS).where(here).values(state=audit.state_to, **values)
+    moved = (await connection.execute(query)).rowcount == 1
+    if moved:
+        await _add_audit(connection, audit)
+        await _put_messages(connection, drafts)
+    return moved
+
+
+async def _other_undo(connection: AsyncConnection, request: Request, *, besides: str = "") -> bool:
+    """Whether the original that this request undoes has another undo already."""
+    if request.undo_of is None:
+        return False
+    others = and_(
+        REQUESTS.c.undo_of == request.undo_of, REQUESTS.c.state.in_(OPEN_UNDO), REQUESTS.c.id != besides
+    )
+    return (await connection.execute(select(REQUESTS.c.id).where(others))).first() is not None
+
+
+async def _add_request(
+    connection: AsyncConnection, request: Request, audit: Audit, drafts: Sequence[Draft]
+) -> None:
+    await connection.execute(insert(REQUESTS).values(request_row(request)))
+    await _add_audit(connection, audit)
+    await _put_messages(connection, drafts)
 
 
 async def _add_audit(connection: AsyncConnection, audit: Audit) -> None:

@@ -24,6 +24,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from oombot.adapters.sql import SqlStore
 from oombot.adapters.tables import METADATA
 from oombot.errors import ConfigError, OombotError
+from oombot.lifecycle import TRANSITIONS
 from oombot.model import (
     Audit,
     Check,
@@ -205,6 +206,26 @@ async def test_two_prints_of_one_kill(store, again, same):
     assert (await store.position("web-1")).cursor == "c2"
 
 
+@pytest.mark.parametrize(
+    ("first", "again", "same"),
+    [
+        ({"boot_id": None}, {"boot_id": None, "time_s": 5119.9}, True),
+        ({"boot_id": None}, {"boot_id": None, "time_s": 5120.1}, False),
+        ({"boot_id": None}, {"boot_id": None, "time_s": 4879.9}, False),
+        ({"boot_id": None}, {"boot_id": "b", "time_s": 5120.1}, False),
+        ({"boot_id": "b"}, {"boot_id": None, "time_s": 5120.1}, False),
+        ({"boot_id": None}, {"boot_id": None, "time_s": None}, True),
+        ({"boot_id": None}, {"boot_id": None, "mono_s": 102.1}, False),
+        ({"boot_id": "b"}, {"boot_id": "b", "time_s": 5120.1}, True),  # a named boot needs no wall clock
+    ],
+)
+async def test_the_same_second_of_an_unnamed_boot(store, first, again, same):
+    """Without both boots' names kernel time must be borne out by wall time, which may be 120 s off, where known."""
+    await store.record_kills(position("c1"), [(case("i1", replace(kill(), **first)), None)])
+    second = case("i2", replace(kill(), **again))
+    assert await store.record_kills(position("c2"), [(second, None)]) == ([] if same else [second])
+
+
 async def test_hosts_are_apart(store):
     """The same pid and time on another host is another kill."""
     await store.record_kills(position(), [(case("i1", kill()), None)])
@@ -294,14 +315,51 @@ async def test_one_due_message_per_channel(store):
 
 
 async def test_a_reply_waits_for_its_parent(store):
-    """A reply is held while its parent is not there or has no ts, and does not hold others."""
-    await store.put_messages([draft("reply", thread_key="parent"), draft("other")])
+    """A reply is held while its parent is there and has no ts, and does not hold others."""
+    await store.put_messages([draft("reply", thread_key="parent"), draft("other"), draft("parent")])
     assert await keys(store) == ["other"]
-    await store.put_messages([draft("parent")])
     await store.message_sent("other", 1, "C0", "1")
     assert await keys(store) == ["parent"]
+    await store.message_posting("parent", 5.0)
+    assert await keys(store) == []
     await store.message_sent("parent", 1, "C0", "2")
     assert await keys(store) == ["reply"]
+
+
+async def test_a_reply_to_nothing_is_due(store):
+    """A reply whose parent was never stored waits for nobody, until the parent is stored after all."""
+    await store.put_messages([draft("reply", thread_key="parent")])
+    assert await keys(store) == ["reply"]
+    await store.put_messages([draft("parent")])
+    assert await keys(store) == ["parent"]
+
+
+async def test_edits_of_plans_come_first(store):
+    """A plan's buttons vanish before anything else is said in its channel; its first post waits like others."""
+    await store.put_messages([draft("a"), draft("b"), draft("plan:1"), draft("plan:2"), draft("plan:3")])
+    for key in ("a", "plan:1", "plan:2"):
+        await store.message_sent(key, 1, "C0", "1")
+    await store.message_sent(
+        "plan:3", 0, "C0", "1"
+    )  # a copy that was found: its newest view is not known to stand
+    await store.put_messages([draft("a", "edited"), draft("plan:2", "decided"), draft("plan:1", "decided")])
+    await store.put_messages([draft("plans", channel="C2"), draft("x", channel="C2")])
+    order = []
+    while due := await store.due_messages(0.0):
+        for message in due:
+            order.append(message.key)
+            await store.message_sent(message.key, message.version, "C0", message.ts or "2")
+    assert [key for key in order if key not in {"plans", "x"}] == ["plan:1", "plan:2", "b", "a", "plan:3"]
+    assert [key for key in order if key in {"plans", "x"}] == ["plans", "x"]
+
+
+async def test_a_failed_edit_of_a_plan_lets_others_pass(store):
+    """A plan's edit that must wait does not hold its channel."""
+    await store.put_messages([draft("a"), draft("plan:1")])
+    await store.message_sent("plan:1", 1, "C0", "1")
+    await store.put_messages([draft("plan:1", "decided")])
+    await store.message_failed("plan:1", "ratelimited", not_before_s=30.0, clear_posting=True)
+    assert (await keys(store, 29.0), await keys(store, 30.0)) == (["a"], ["plan:1"])
 
 
 async def test_a_half_posted_message_is_not_due(store):
@@ -375,6 +433,78 @@ async def test_a_transition_writes_all_or_nothing(store):
     assert (running.evidence, running.decided_s, running.approver) == ({"result": "ok"}, 11.0, "U2")
 
 
+@pytest.mark.parametrize(("not_after_s", "moves"), [(19.9, True), (20.0, False), (20.1, False), (None, True)])
+async def test_an_approval_that_comes_too_late(store, not_after_s, moves):
+    """A request that has expired by then is not moved, and nothing of the move is written."""
+    await store.add_request(request(expires_s=20.0), move("", "pending"))
+    approve = move("pending", "approved", at_s=25.0)
+    assert moves == await store.transition(
+        "r1", audit=approve, approver="U2", drafts=[draft("k1")], not_after_s=not_after_s
+    )
+    assert (await store.request("r1")).state == ("approved" if moves else "pending")
+    assert len(await store.audit("r1")) == 1 + moves
+    assert (await store.message("k1") is not None) == moves
+
+
+async def test_a_stale_request_is_replaced_at_once(store):
+    """The old request moves and the new one is there, with both trails and both messages."""
+    await store.add_request(request(), move("", "pending"))
+    fresh = request("r2", created_s=12.0)
+    assert await store.replace_stale(
+        "r1",
+        audit=move("pending", "stale"),
+        drafts=[draft("old")],
+        fresh=fresh,
+        fresh_audit=move("", "pending", "r2"),
+        fresh_drafts=[draft("new", channel="C2")],
+    )
+    assert (await store.request("r1")).state == "stale"
+    assert await store.request("r2") == fresh
+    assert [len(await store.audit(name)) for name in ("r1", "r2")] == [2, 1]
+    assert await keys(store) == ["old", "new"]
+
+
+async def test_a_request_that_moved_meanwhile_is_not_replaced(store):
+    """Whoever is late replaces nothing: no new request, no line, no message."""
+    await store.add_request(request(state="denied"), move("", "pending"))
+    assert not await replaced(store, "r1", request("r2"), "pending")
+    assert (await store.request("r1")).state == "denied"
+    assert (await store.request("r2"), await store.audit("r2"), await keys(store)) == (None, [], [])
+    assert len(await store.audit("r1")) == 1
+
+
+async def test_replacing_is_one_transaction(store):
+    """When the new request can not be stored the old one does not move."""
+    await store.add_request(request(), move("", "pending"))
+    with pytest.raises(IntegrityError):
+        await replaced(store, "r1", request("r1"), "pending")
+    assert (await store.request("r1")).state == "pending"
+    assert len(await store.audit("r1")) == 1
+    assert await keys(store) == []
+
+
+async def test_a_stale_undo_is_replaced_by_one_undo(store):
+    """The undo that goes stale makes room for the new one; another that is open does not."""
+    await store.add_request(request(state="verified"), move("", "pending"))
+    await store.add_request(request("u1", undo_of="r1", state="approved"), move("", "pending", "u1"))
+    assert await replaced(store, "u1", request("u2", undo_of="r1"), "approved")
+    assert not await replaced(store, "r1", request("u3", undo_of="r1"), "verified")
+    assert [r.state for r in await store.undo_requests("r1")] == ["stale", "pending"]
+    assert (await store.request("r1")).state == "verified"
+
+
+async def replaced(store: SqlStore, name: str, fresh: Request, state: str) -> bool:
+    """Replace a stale request, with a message each."""
+    return await store.replace_stale(
+        name,
+        audit=move(state, "stale", name),
+        drafts=[draft(f"old:{name}")],
+        fresh=fresh,
+        fresh_audit=move("", "pending", fresh.id),
+        fresh_drafts=[draft(f"new:{fresh.id}")],
+    )
+
+
 async def test_of_two_transitions_one_wins(store):
     """Two presses at once: exactly one moves the request, and only its line is in the trail."""
     await store.add_request(request(), move("", "pending"))
@@ -420,11 +550,37 @@ async def test_requests_by_state_and_host(store):
 
 async def test_undo_points_back(store):
     """The undos of a request are found, oldest first."""
-    await store.add_request(request(), move("", "pending"))
-    for name in ("u1", "u2"):
-        await store.add_request(request(name, undo_of="r1"), move("", "pending", name))
+    assert await store.add_request(request(), move("", "pending"))
+    for name, state in (("u1", "denied"), ("u2", "pending")):
+        assert await store.add_request(request(name, undo_of="r1", state=state), move("", "pending", name))
     assert [r.id for r in await store.undo_requests("r1")] == ["u1", "u2"]
     assert await store.undo_requests("u1") == []
+
+
+@pytest.mark.parametrize("state", sorted(TRANSITIONS))
+async def test_one_open_undo_at_most(store, state):
+    """While an undo is on its way, or was verified, no second one is stored; after a failure one is."""
+    room = state not in {"pending", "approved", "running", "applied", "verified"}
+    for name in ("r1", "r2"):
+        await store.add_request(request(name), move("", "pending", name))
+    await store.add_request(request("u1", undo_of="r1", state=state), move("", "pending", "u1"))
+    second = request("u2", undo_of="r1")
+    assert room == await store.add_request(second, move("", "pending", "u2"), [draft("k2")])
+    assert (await store.request("u2") is not None, len(await store.audit("u2"))) == (room, room)
+    assert (await store.message("k2") is not None) == room
+    assert await store.add_request(request("u3", undo_of="r2"), move("", "pending", "u3"))
+
+
+async def test_of_two_undos_at_once_one_is_stored(url):
+    """Two processes that undo the same change at the same moment: one of them does."""
+    async with SqlStore.open(url) as one, SqlStore.open(url) as two:
+        await one.add_request(request(), move("", "pending"))
+        undos = [
+            client.add_request(request(name, undo_of="r1"), move("", "pending", name))
+            for client, name in ((one, "u1"), (two, "u2"), (one, "u3"), (two, "u4"))
+        ]
+        assert sorted(await asyncio.gather(*undos)) == [False, False, False, True]
+        assert len(await one.undo_requests("r1")) == 1
 
 
 async def test_audit_is_appended(store):
@@ -524,6 +680,88 @@ async def test_sqlite_is_durable(tmp_path):
     assert [line for line in said if line.startswith("BEGIN")] == ["BEGIN IMMEDIATE", "BEGIN"]
 
 
+async def test_the_file_is_its_owners_alone(tmp_path):
+    """Whatever the umask, nobody else may read the file, its log, its index or its lock."""
+    before = os.umask(0)
+    try:
+        async with SqlStore.open(f"sqlite:///{tmp_path}/x.db", exclusive=True) as store:
+            await store.save_position(position())
+            modes = {path.name: path.stat().st_mode & 0o777 for path in tmp_path.iterdir()}
+    finally:
+        os.umask(before)
+    assert modes == dict.fromkeys(("x.db", "x.db-wal", "x.db-shm", "x.db.lock"), 0o600)
+
+
+async def test_a_file_that_is_there_keeps_its_mode(tmp_path):
+    """What its owner allowed others stays allowed, and a link is followed."""
+    (tmp_path / "real.db").touch()
+    (tmp_path / "real.db").chmod(0o640)
+    (tmp_path / "link.db").symlink_to("real.db")
+    (tmp_path / "dangling.db").symlink_to("new.db")
+    for name in ("link.db", "dangling.db"):
+        async with SqlStore.open(str(tmp_path / name)) as store:
+            await store.save_position(position())
+    assert [(tmp_path / name).stat().st_mode & 0o777 for name in ("real.db", "new.db")] == [0o640, 0o600]
+
+
+async def test_two_bots_do_not_share_a_file(tmp_path):
+    """A second exclusive opening is refused with a fix, by whatever name; a reader is let in; closing frees it."""
+    path, link = tmp_path / "x.db", tmp_path / "link.db"
+    link.symlink_to(path)
+    async with SqlStore.open(str(path), exclusive=True) as store:
+        for place in (str(path), f"sqlite:///{link}", f"sqlite:///file:{path}?uri=true"):
+            with pytest.raises(ConfigError) as caught:
+                async with SqlStore.open(place, exclusive=True):
+                    pass
+            assert str(caught.value).startswith(
+                f"another oombot runs on this store ({path}); end that one first"
+            )
+        async with SqlStore.open(str(path)) as reader:
+            assert await reader.incidents() == []
+        await store.save_position(position())
+    async with SqlStore.open(str(path), exclusive=True) as again:
+        assert await again.position("web-1") == position()
+
+
+async def test_memory_is_not_locked():
+    """Every store in memory is one of its own."""
+    async with (
+        SqlStore.open(":memory:", exclusive=True) as one,
+        SqlStore.open("sqlite:///file:x?mode=memory&uri=true", exclusive=True) as two,
+    ):
+        await one.save_position(position())
+        assert await two.position("web-1") is None
+    assert not Path(":memory:.lock").exists()
+
+
+async def test_a_lock_that_can_not_be_made_is_explained(tmp_path):
+    """A missing directory is named, with the fix."""
+    with pytest.raises(ConfigError, match=r"x\.db\.lock: No such file or directory; create its directory"):
+        async with SqlStore.open(str(tmp_path / "missing" / "x.db"), exclusive=True):
+            pass
+
+
+CLAIM = """
+import asyncio, os, signal, sys
+from oombot.adapters.sql import SqlStore
+
+async def main(path):
+    async with SqlStore.open(path, exclusive=True):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+asyncio.run(main(sys.argv[1]))
+"""
+
+
+async def test_the_lock_of_a_dead_process_is_free(tmp_path):
+    """A bot that was killed does not keep its successor out."""
+    path = str(tmp_path / "x.db")
+    done = await asyncio.to_thread(subprocess.run, [sys.executable, "-c", CLAIM, path], check=False)
+    assert done.returncode == -signal.SIGKILL
+    async with SqlStore.open(path, exclusive=True) as store:
+        assert await store.incidents() == []
+
+
 async def test_a_fault_of_the_database_is_an_oombot_error(tmp_path):
     """When a table is gone the store says so as an OombotError and works on."""
     async with SqlStore.open(str(tmp_path / "x.db")) as store:
@@ -543,7 +781,7 @@ async def test_no_thread_outlives_the_store(tmp_path):
 
 async def test_cancelling_a_write_leaves_the_store_whole(store):
     """Writers that are cancelled at any point neither block the next one nor leave half of their work."""
-    chance = random.Random(4)
+    chance, threads = random.Random(4), threading.active_count()
     for number in range(20):
         batch = [(case(f"i{number}-{n}", kill(1000 * number + n)), draft(f"i{number}-{n}")) for n in range(3)]
         task = asyncio.create_task(store.record_kills(position(str(number)), batch))
@@ -554,6 +792,7 @@ async def test_cancelling_a_write_leaves_the_store_whole(store):
     stored = [incident.id for incident in await store.incidents()]
     assert len(stored) % 3 == 0
     assert [name for name in stored if await store.message(name) is None] == []
+    assert await only_threads(threads)
 
 
 # ------------------------------------------------------------------ a crash
@@ -695,4 +934,4 @@ async def check_messages(store: SqlStore, wanted: dict[str, dict]) -> None:
         assert message.key not in half
         assert message.sent_version < message.version
         parent = stored.get(message.thread_key) if message.thread_key else None
-        assert message.thread_key is None or (parent and parent.ts)
+        assert parent is None or parent.ts
