@@ -18,7 +18,7 @@ from oombot.adapters.ssh_client import (
     quoted,
     to_host_error,
 )
-from oombot.adapters.ssh_session import Session
+from oombot.adapters.ssh_session import Session, Turns
 from oombot.errors import (
     CommandFailedError,
     CommandTimeoutError,
@@ -34,6 +34,7 @@ __all__ = ["SshHosts", "SshTarget"]
 
 _SESSIONS_PER_HOST: Final = 6  # sshd's MaxSessions is 10 by default; the rest is left to people
 _HANDSHAKES: Final = 16
+_TURN_S: Final = 60.0  # longer than any reading may take
 _CONNECT_S: Final = 20.0
 _KILL_S: Final = 3.0
 _REFUSED_S: Final = 60.0  # OpenSSH 9.8 locks an address out that fails to log in again and again
@@ -68,8 +69,8 @@ class _Link:
 
     target: SshTarget
     options: asyncssh.SSHClientConnectionOptions
+    turns: Turns
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
-    sessions: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_SESSIONS_PER_HOST))
     pooled: _Pooled | None = None
     root: bool = False
     refused: HostLoginError | None = None
@@ -79,8 +80,14 @@ class _Link:
 class SshHosts:
     """Runs commands on hosts by SSH. known_hosts is read once and is always checked."""
 
-    def __init__(self, targets: Iterable[SshTarget], *, known_hosts: Sequence[str]) -> None:
-        """Take the hosts and the known_hosts files (a missing file knows nobody)."""
+    def __init__(
+        self, targets: Iterable[SshTarget], *, known_hosts: Sequence[str], turn_s: float = _TURN_S
+    ) -> None:
+        """Take the hosts and the known_hosts files (a missing file knows nobody).
+
+        `turn_s` is how long a command may wait for the bot's own other commands on its host.
+        """
+        self._turn_s = turn_s
         self._targets = {target.name: target for target in targets}
         self._known = KnownHosts(known_hosts)
         self._links: dict[str, _Link] = {}
@@ -104,7 +111,9 @@ class SshHosts:
             except _FAULTS as error:
                 problems.append(f"host {target.name}: {error}")
             else:
-                self._links[target.name] = _Link(target=target, options=options)
+                self._links[target.name] = _Link(
+                    target=target, options=options, turns=Turns(target.name, _SESSIONS_PER_HOST)
+                )
             if target.jump is not None and getattr(self._targets.get(target.jump), "jump", "?") is not None:
                 problems.append(f"host {target.name}: jump {target.jump} is no host that is reached directly")
         if problems:
@@ -131,13 +140,19 @@ class SshHosts:
         self._links.clear()
 
     async def run(self, host: str, command: Command, *, timeout_s: float) -> CommandResult:
-        """Run to the end. Only a channel that could not be opened is tried again: nothing ever runs twice."""
+        """Run to the end. Only a channel that could not be opened is tried again: nothing ever runs twice.
+
+        `timeout_s` is the host's: waiting for our own other commands there comes before it.
+        """
         link = self._link(host)
-        session = Session()
+        async with link.turns.taken(change=command.sudo, within_s=self._turn_s):
+            return await self._run(link, command, timeout_s)
+
+    async def _run(self, link: _Link, command: Command, timeout_s: float) -> CommandResult:
+        host, session = link.target.name, Session()
         try:
             async with (
                 asyncio.timeout(timeout_s),
-                link.sessions,
                 self._channel(link, command, session, timeout_s, kill=not command.sudo) as channel,
             ):
                 return await _talk(channel, session, command, host)
@@ -152,7 +167,10 @@ class SshHosts:
     async def follow(self, host: str, command: Command) -> AsyncIterator[bytes]:
         """Yield lines until the command ends; closing the iterator ends it on the host."""
         link, lines, session = self._link(host), Lines(), Session(streaming=True)
-        async with link.sessions, self._channel(link, command, session, None, kill=True) as channel:
+        async with (
+            link.turns.taken(change=command.sudo, within_s=self._turn_s),
+            self._channel(link, command, session, None, kill=True) as channel,
+        ):
             try:
                 channel.write(command.stdin.encode())
                 channel.write_eof()
@@ -236,6 +254,7 @@ class SshHosts:
         async with link.lock:
             if link.pooled is not None and not link.pooled.connection.is_closed():
                 return link.pooled
+            self._link(link.target.name)  # a command that waited may come after the end
             self._check_refused(link)
             tunnel = await self._connected(self._link(link.target.jump)) if link.target.jump else None
             async with self._gate:

@@ -1,6 +1,7 @@
-"""One command on one SSH channel: what it printed, how it ended, and whether it can have been started at all."""
+"""One command on one SSH channel: whose turn it is, what it printed, how it ended, and whether it was started."""
 
 import asyncio
+import contextlib
 import signal
 from collections import deque
 from collections.abc import AsyncIterator
@@ -9,10 +10,42 @@ from typing import Final
 import asyncssh
 
 from oombot.adapters.shell import OUTPUT_LIMIT
+from oombot.errors import CommandTimeoutError
 
 _BUFFER: Final = 256 * 1024
 _KILLED: Final = 128
 _STDERR_KEPT: Final = 64 * 1024  # of a stream; what follows is dropped
+
+
+class Turns:
+    """So many commands at once on one host. The last place is kept for changes: reads never fill it."""
+
+    def __init__(self, host: str, count: int) -> None:
+        """Take the host's name, for people, and the number of places."""
+        self._host = host
+        self._busy = 0
+        self._places = asyncio.Semaphore(count)
+        self._reads = asyncio.Semaphore(count - 1)
+
+    @contextlib.asynccontextmanager
+    async def taken(self, *, change: bool, within_s: float) -> AsyncIterator[None]:
+        """Wait for a place and hold it; the time is the bot's own fault, so the host is not blamed for it."""
+        async with contextlib.AsyncExitStack() as stack:
+            try:
+                async with asyncio.timeout(within_s):
+                    if not change:
+                        await stack.enter_async_context(self._reads)
+                    await stack.enter_async_context(self._places)
+            except TimeoutError:
+                raise CommandTimeoutError(
+                    f"oombot itself is busy with {self._busy} other commands on {self._host} and found no place for "
+                    f"this one within {within_s:g} s; nothing was sent."
+                ) from None
+            self._busy += 1
+            try:
+                yield
+            finally:
+                self._busy -= 1
 
 
 class Session(asyncssh.SSHClientSession[bytes]):

@@ -14,6 +14,7 @@ import pytest
 
 from oombot.adapters.ssh import SshHosts, SshTarget
 from oombot.adapters.ssh_client import ERRORS, KnownHosts, to_host_error
+from oombot.adapters.ssh_session import Turns
 from oombot.errors import (
     CommandFailedError,
     CommandTimeoutError,
@@ -170,11 +171,80 @@ async def test_a_slow_reader_loses_nothing(hosts):
 
 
 async def test_more_sessions_than_sshd_allows(hosts):
-    """Eleven and more commands at once all succeed: six run, the others wait."""
+    """Eleven and more commands at once all succeed: five run, the others wait."""
     results = await asyncio.gather(
         *(hosts.run("web-1", Command(argv=("echo", str(number))), timeout_s=20) for number in range(25))
     )
     assert [result.stdout for result in results] == [f"{number}\n".encode() for number in range(25)]
+
+
+SLEEP = Command(argv=("sleep", "2"))
+
+
+async def test_waiting_for_a_turn_is_not_the_hosts_time(hosts):
+    """A command that waits for our own others longer than its time still has all of that time on the host."""
+    await hosts.run("web-1", TRUE, timeout_s=10)
+    async with asyncio.TaskGroup() as group:
+        for _ in range(5):
+            group.create_task(hosts.run("web-1", SLEEP, timeout_s=20))
+        await asyncio.sleep(0.2)
+        assert (await hosts.run("web-1", TRUE, timeout_s=1.2)).exit_status == 0
+
+
+async def test_no_turn_in_time_is_our_own_fault(sshd, marker):
+    """Where our own commands fill the host's places the sentence says so, and nothing is sent."""
+    async with SshHosts([target(sshd)], known_hosts=[str(sshd.known_hosts)], turn_s=0.3) as hosts:
+        busy = [
+            asyncio.create_task(hosts.run("web-1", Command(argv=("sleep", "600")), timeout_s=30))
+            for _ in range(5)
+        ]
+        await asyncio.sleep(0.1)
+        said = r"^oombot itself is busy with 5 other commands on web-1 .* within 0.3 s; nothing was sent\.$"
+        with pytest.raises(CommandTimeoutError, match=said):
+            await hosts.run("web-1", Command(argv=("sleep", marker)), timeout_s=30)
+        with pytest.raises(CommandTimeoutError, match=said):
+            await anext(hosts.follow("web-1", Command(argv=("sleep", marker))))
+        assert remote(marker) == []
+        for task in busy:
+            task.cancel()
+        await asyncio.gather(*busy, return_exceptions=True)
+        assert (await hosts.run("web-1", TRUE, timeout_s=10)).exit_status == 0
+
+
+async def test_a_change_does_not_wait_behind_reads(hosts):
+    """While reads fill their places and more of them wait, a change begins at once."""
+    await hosts.run("web-1", TRUE, timeout_s=10)
+    reads = [asyncio.create_task(hosts.run("web-1", SLEEP, timeout_s=20)) for _ in range(12)]
+    await asyncio.sleep(0.2)
+    await hosts.run("web-1", Command(argv=("true",), sudo=True), timeout_s=5)
+    assert [task for task in reads if task.done()] == []
+    for task in reads:
+        task.cancel()
+    await asyncio.gather(*reads, return_exceptions=True)
+
+
+async def test_a_cancelled_wait_gives_its_turn_back():
+    """Whoever leaves while waiting, or while holding a place, leaves the places whole."""
+    turns = Turns("web-1", 3)
+
+    async def held(*, change):
+        async with turns.taken(change=change, within_s=60):
+            await asyncio.sleep(60)
+
+    for _ in range(20):
+        tasks = [asyncio.create_task(held(change=number % 3 == 0)) for number in range(9)]
+        for task in tasks:
+            await asyncio.sleep(0)
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+    async with turns.taken(change=False, within_s=1), turns.taken(change=False, within_s=1):
+        with pytest.raises(CommandTimeoutError, match="busy with 2 other commands"):
+            async with turns.taken(change=False, within_s=0.01):
+                pass
+        async with turns.taken(change=True, within_s=1):
+            with pytest.raises(CommandTimeoutError, match="busy with 3 other commands"):
+                async with turns.taken(change=True, within_s=0.01):
+                    pass
 
 
 async def test_a_refused_session_is_tried_on_a_new_connection(start_sshd, tmp_path):
@@ -344,6 +414,17 @@ async def test_use_before_open_and_after_close_is_refused(sshd):
         pass
     with pytest.raises(HostError, match="after it was closed"):
         await hosts.run("web-1", TRUE, timeout_s=5)
+
+
+async def test_who_waits_for_a_turn_when_it_closes_is_refused(sshd):
+    """A command that still waited when SSH was closed opens no new connection."""
+    async with SshHosts([target(sshd)], known_hosts=[str(sshd.known_hosts)]) as hosts:
+        await hosts.run("web-1", TRUE, timeout_s=10)
+        runs = [asyncio.create_task(hosts.run("web-1", SLEEP, timeout_s=20)) for _ in range(6)]
+        await asyncio.sleep(0.2)
+    *running, waiting = await asyncio.gather(*runs, return_exceptions=True)
+    assert {type(error) for error in running} == {HostUnreachableError}
+    assert "after it was closed; nothing was sent" in str(waiting)
 
 
 async def test_a_host_that_is_not_configured(hosts):
