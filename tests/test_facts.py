@@ -507,7 +507,7 @@ def test_a_cut_table_is_never_whole():
 def test_a_reader_that_died_is_noticed(toolbox, status, whole):
     """grep's 2 is a process that vanished; a grep that was killed or never begun leaves half a table."""
     folder = toolbox(**{name: name for name in UTILITIES.split()})
-    fake(folder, "grep", f"/usr/bin/env PATH=/usr/bin:/bin grep \"$@\"; exit {status}")
+    fake(folder, "grep", f'/usr/bin/env PATH=/usr/bin:/bin grep "$@"; exit {status}')
     assert take(path=folder).processes_whole is whole
 
 

@@ -1,5 +1,7 @@
 """Sizes, ages and counts as people read them."""
 
+import math
+
 _UNITS = ("KiB", "MiB", "GiB", "TiB")
 
 
@@ -20,7 +22,7 @@ def size(kb: float | None) -> str:
 
 def age(seconds: float | None) -> str:
     """Write a span of time as `40 s`, `4 min`, `3 h`, `5 days`; `?` where it is not known."""
-    if seconds is None:
+    if seconds is None or not math.isfinite(seconds):
         return "?"
     seconds = max(0.0, seconds)
     for limit, unit_s, name in ((90, 1, "s"), (5400, 60, "min"), (172800, 3600, "h")):

@@ -7,13 +7,13 @@ from oombot.model import HostSnapshot, OomKill, Unit
 from oombot.triage.amounts import age
 from oombot.triage.evidence import boot_s
 from oombot.triage.limits import limit_of
-from oombot.triage.machine import Consumer, Memory, consumers, memory, pressure
+from oombot.triage.machine import Consumer, Memory, consumers, incomplete, memory, pressure
 from oombot.triage.matches import Match
 from oombot.triage.prospects import back, is_later
 from oombot.triage.scores import ScoreLine, scores, scores_note
 from oombot.triage.services import how_it_ended
-from oombot.triage.targets import Target, concerns, describe
-from oombot.triage.verdicts import Answer, Finding, Question, brief, killed, no_kill, not_answering
+from oombot.triage.targets import Target, concerned, describe
+from oombot.triage.verdicts import Answer, Finding, Question, brief, killed, no_kill, not_answering, pid_now
 
 _LISTED = 5
 
@@ -33,7 +33,8 @@ class Diagnosis:
     """What was found: the answer, its sentence, and the numbers behind it.
 
     `stale` is set when the host does not answer: what follows is then what was stored. Fields of a host that
-    was never read are None or empty. `fix` is what would turn unknown into an answer.
+    was never read are None or empty. `fix` is what would turn unknown into an answer. `kills_of_others` is true
+    when the listed kills are not of what was asked about; `incomplete` says why the lists of processes are not whole.
     """
 
     host: str
@@ -56,6 +57,8 @@ class Diagnosis:
     problems: tuple[str, ...]
     taken_s: float | None
     replayed: bool
+    kills_of_others: bool = False
+    incomplete: str = ""
 
 
 def diagnose(
@@ -74,7 +77,13 @@ def diagnose(
     what was stored then. `since_s` is a point in time; None asks for the time since boot.
     """
     question = _question(
-        host=host, snapshot=snapshot, kills=kills, since_s=since_s, target=target, asked=asked
+        host=host,
+        snapshot=snapshot,
+        kills=kills,
+        since_s=since_s,
+        target=target,
+        asked=asked,
+        stale_s=stale_s,
     )
     if snapshot is None or stale_s is not None:
         finding = not_answering(question, stale_s)
@@ -93,19 +102,22 @@ def _question(
     since_s: float | None,
     target: Match | None,
     asked: str,
+    stale_s: float | None,
 ) -> Question:
-    """Sort the known kills by what was asked."""
-    start_s = since_s if since_s is not None or snapshot is None else boot_s(snapshot)
-    inside = [kill for kill in kills if start_s is None or kill.time_s is None or kill.time_s >= start_s - 2]
-    inside.sort(key=lambda kill: kill.time_s or 0.0, reverse=True)
+    """Sort the known kills by what was asked; of a silent host nobody knows when it was booted last."""
+    booted_s = None if snapshot is None or stale_s is not None else boot_s(snapshot)
+    start_s = booted_s if since_s is None else since_s
+    newest_first = sorted(kills, key=lambda kill: kill.time_s or 0.0, reverse=True)
+    inside = [k for k in newest_first if start_s is None or k.time_s is None or k.time_s >= start_s - 2]
     return Question(
         host=host,
         asked=asked,
-        span=_span(snapshot, since_s),
+        span=_span(snapshot, since_s, stale_s),
         since_s=since_s,
         known=kills,
         inside=inside,
-        concerned=[kill for kill in inside if concerns(kill, target, asked)],
+        concerned=concerned(inside, target, asked),
+        ever=concerned(newest_first, target, asked),
         target=None if target is None or snapshot is None else describe(target, snapshot),
         by_unit=bool(asked.strip() and target is None) or (target is not None and target.unit is not None),
     )
@@ -138,30 +150,34 @@ def _diagnosis(
         problems=() if snapshot is None else snapshot.problems,
         taken_s=None if snapshot is None else snapshot.taken_s,
         replayed=snapshot is not None and snapshot.replayed,
+        kills_of_others=bool(question.subject and listed and not question.concerned),
+        incomplete="" if snapshot is None else incomplete(snapshot),
     )
 
 
 def _now(snapshot: HostSnapshot, question: Question) -> str:
     """Say what the host looks like: the victim's or target's unit, free memory, pressure."""
     parts = []
-    if question.target is not None and question.target.now:
+    last = question.concerned[0] if question.concerned else None
+    if question.target is not None and question.target.now and pid_now(question, snapshot) is None:
         parts.append(question.target.now)
-    elif question.concerned and is_later(snapshot, question.concerned[0]):
-        last = question.concerned[0]
+    elif last is not None and is_later(snapshot, last):
         parts.append(back(last, limit_of(last), snapshot))
     uptime = "" if snapshot.uptime_s is None else f", up {age(snapshot.uptime_s)}"
     parts.append(f"Host: {pressure(snapshot)}{uptime}")
     return ". ".join(parts) + "."
 
 
-def _span(snapshot: HostSnapshot | None, since_s: float | None) -> str:
-    """Name the span of time that was asked about."""
-    if snapshot is None:
+def _span(snapshot: HostSnapshot | None, since_s: float | None, stale_s: float | None) -> str:
+    """Name the span of time that was asked about; what is stored of a silent host is not bound to a boot."""
+    if since_s is None and (snapshot is None or stale_s is not None):
         return "on record"
+    if snapshot is None:
+        return "in the time asked about"
     if since_s is None:
         return "since boot" if snapshot.uptime_s is None else f"since boot ({age(snapshot.uptime_s)} ago)"
     now_s = snapshot.taken_s if snapshot.now_s is None else snapshot.now_s
-    return f"in the last {age(now_s - since_s)}"
+    return f"in the last {age(now_s + (stale_s or 0.0) - since_s)}"
 
 
 def _stale(snapshot: HostSnapshot | None, stale_s: float | None) -> str:

@@ -76,6 +76,11 @@ def consumers(snapshot: HostSnapshot, count: int = 5) -> tuple[Consumer, ...]:
     return tuple(_consumer(process, total) for process in largest)
 
 
+def incomplete(snapshot: HostSnapshot) -> str:
+    """Say why a process that is not listed may run all the same; nothing when the table is whole."""
+    return "" if snapshot.processes_whole else "the process table could not be read whole"
+
+
 def pressure(snapshot: HostSnapshot) -> str:
     """Say how much memory is left and how long tasks wait for it."""
     facts = memory(snapshot)

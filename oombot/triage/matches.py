@@ -7,6 +7,7 @@ from oombot.model import HostSnapshot, Process, Unit
 from oombot.triage.amounts import size
 from oombot.triage.machine import holder
 
+_PID_DIGITS = 10
 _COMM_BYTES = 15  # TASK_COMM_LEN without its NUL (include/linux/sched.h)
 
 
@@ -48,8 +49,9 @@ def find(snapshot: HostSnapshot, text: str) -> tuple[Match, ...]:
     word = text.strip()
     if not word:
         return ()
-    if word.isdecimal():
-        pids = [process for process in snapshot.processes if process.pid == int(word)]
+    pid = asked_pid(word)
+    if pid is not None:
+        pids = [process for process in snapshot.processes if process.pid == pid]
         if pids:
             return tuple(Match(kind="process", process=process) for process in pids)
     units = [unit for unit in snapshot.units if _is_unit(unit, word)]
@@ -60,6 +62,11 @@ def find(snapshot: HostSnapshot, text: str) -> tuple[Match, ...]:
         *(Match(kind="unit", unit=unit, process=by_pid.get(unit.main_pid or 0)) for unit in units),
         *(Match(kind="process", process=process) for process in sorted(processes, key=_largest_first)),
     )
+
+
+def asked_pid(word: str) -> int | None:
+    """Read the word as a pid; None for anything else."""
+    return int(word) if word.strip().isdecimal() and len(word) <= _PID_DIGITS else None
 
 
 def _is_unit(unit: Unit, word: str) -> bool:

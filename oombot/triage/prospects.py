@@ -2,9 +2,10 @@
 
 from collections.abc import Sequence
 
-from oombot.model import Cgroup, HostSnapshot, OomKill
+from oombot.model import HostSnapshot, OomKill
 from oombot.triage.amounts import age, ordinal, size
 from oombot.triage.limits import Limit, culprit, held_kb
+from oombot.triage.machine import incomplete
 from oombot.triage.services import find_unit, unit_now, will_run
 from oombot.triage.workloads import workload
 
@@ -26,8 +27,7 @@ def back(kill: OomKill, limit: Limit, snapshot: HostSnapshot) -> str:
         return unit_now(unit, since_s=kill.time_s, now_s=now_s)
     if kill.boot_id and snapshot.boot_id and kill.boot_id != snapshot.boot_id:
         return f"the host has rebooted since (up for {age(snapshot.uptime_s)})"
-    same = [p for p in snapshot.processes if p.comm == kill.comm and p.pid != kill.pid]
-    runs = f"a process named {kill.comm} runs now (pid {same[0].pid})" if same else f"no {kill.comm} runs now"
+    runs = _runs(kill, snapshot)
     if limit.victim.unit is not None and not snapshot.units:
         return f"the state of {limit.victim.unit} could not be read; {runs}"
     if limit.victim.unit is not None:
@@ -37,6 +37,27 @@ def back(kill: OomKill, limit: Limit, snapshot: HostSnapshot) -> str:
     if kill.task_memcg is None:
         return f"the log does not say which unit it was in; {runs}"
     return f"it belonged to no unit that would restart it; {runs}"
+
+
+def runs_again(kill: OomKill, snapshot: HostSnapshot) -> bool | None:
+    """Whether a process of the victim's name runs; None where the reading can not tell."""
+    same = [process for process in snapshot.processes if process.comm == kill.comm]
+    if any(process.pid != kill.pid for process in same):
+        return True
+    return False if snapshot.processes_whole and not same else None
+
+
+def _runs(kill: OomKill, snapshot: HostSnapshot) -> str:
+    """Say whether a process of the victim's name runs now."""
+    same = [process for process in snapshot.processes if process.comm == kill.comm]
+    other = next((process for process in same if process.pid != kill.pid), None)
+    if other is not None:
+        return f"a process named {kill.comm} runs now (pid {other.pid})"
+    if same:
+        return f"pid {kill.pid} is still listed as {kill.comm}: it is ending, or a new one has its pid"
+    if not snapshot.processes_whole:
+        return f"whether a {kill.comm} runs now is not known: {incomplete(snapshot)}"
+    return f"no {kill.comm} runs now"
 
 
 def related(kill: OomKill, earlier: Sequence[OomKill]) -> list[OomKill]:
@@ -75,35 +96,50 @@ def outlook(kill: OomKill, limit: Limit, earlier: Sequence[OomKill], snapshot: H
             else "whether it will recur shows when the host has been read"
         )
     unit = find_unit(snapshot, limit.victim.unit)
-    running = any(p.comm == kill.comm for p in snapshot.processes) if unit is None else will_run(unit)
+    running = runs_again(kill, snapshot) if unit is None else will_run(unit)
     what = limit.victim.label if unit is not None else kill.comm
     if limit.level in ("own", "ancestor"):
-        return (
-            _limit_outlook(kill, limit, snapshot.cgroups.get(kill.oom_memcg or ""), what, running=running)
-            + pattern
-        )
+        return _limit_outlook(kill, limit, snapshot, what, running=running) + pattern
     if limit.level == "asked":
         return "only if somebody asks again"
     if limit.level == "host":
         other = culprit(kill)
-        if other is not None and any(p.pid == other.tgid for p in snapshot.processes):
+        if other is not None and any(
+            p.pid == other.tgid and p.comm == other.name for p in snapshot.processes
+        ):
             return f"likely: {other.name} (pid {other.tgid}), which held the most, still runs.{pattern}"
+    if running is None:
+        return f"whether {what} runs again is not known.{pattern}"
     if not running:
         return f"not before {what} is started again.{pattern}"
     return f"possible: {what} runs again and nothing else has changed.{pattern}"
 
 
-def _limit_outlook(kill: OomKill, limit: Limit, cgroup: Cgroup | None, what: str, *, running: bool) -> str:
+def _limit_outlook(
+    kill: OomKill, limit: Limit, snapshot: HostSnapshot, what: str, *, running: bool | None
+) -> str:
     """Compare the limit that was hit with what is set now."""
+    cgroup = snapshot.cgroups.get(kill.oom_memcg or "")
+    unsure = f"whether {what} runs again is not known"
+    if cgroup is None and not snapshot.processes_whole:
+        return f"whether the limit of {limit.owner.label} is still set is not known: {incomplete(snapshot)}."
     if cgroup is None:
-        end = "it still runs elsewhere" if running else f"not before {what} is started again"
-        return f"the cgroup is gone; {end}."
+        ends = {
+            True: "it runs elsewhere",
+            False: f"not before {what} is started again",
+            None: unsure,
+        }
+        return f"no process is in that cgroup now; {ends[running]}."
+    if cgroup.limit_kb is None and cgroup.usage_kb is None:
+        return f"whether {limit.owner.label} still has a limit could not be read."
     if cgroup.limit_kb is None:
         return f"unlikely in this form: {limit.owner.label} has no limit any more."
     if kill.memory_limit_kb is not None and cgroup.limit_kb != kill.memory_limit_kb:
         was, now = size(kill.memory_limit_kb), size(cgroup.limit_kb)
         return f"open: the limit of {limit.owner.label} was {was} and is now {now} ({size(cgroup.usage_kb)} used)."
     still = f"the same limit of {size(cgroup.limit_kb)} is still set"
+    if running is None:
+        return f"{unsure}; {still}."
     if not running:
         return f"not before {what} is started again; then likely: {still}."
     return f"likely: {what} runs and {still} ({size(cgroup.usage_kb)} used now)."
@@ -134,7 +170,12 @@ def _cgroup_advice(kill: OomKill, limit: Limit, snapshot: HostSnapshot | None) -
         )
     count = _population(kill, snapshot)
     if count == 1:
-        lines.append("oom_score_adj does not help: it was the only process in the cgroup.")
+        alone = (
+            "it was the only process in the cgroup"
+            if kill.tasks
+            else "one process alone is in the cgroup now"
+        )
+        lines.append(f"oom_score_adj does not help: {alone}.")
     else:
         lines.append("oom_score_adj only chooses which process of the cgroup dies next.")
     cgroup = snapshot.cgroups.get(kill.oom_memcg or "") if snapshot is not None else None
@@ -165,7 +206,7 @@ def _population(kill: OomKill, snapshot: HostSnapshot | None) -> int | None:
     """Count the processes that shared the limit, by the report or else by the host; None where neither says."""
     if kill.tasks:
         return len({task.tgid for task in kill.tasks})
-    if snapshot is None or not kill.oom_memcg:
+    if snapshot is None or not kill.oom_memcg or not snapshot.processes_whole:
         return None
     group = kill.oom_memcg.rstrip("/")
     inside = [

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from oombot import badness
 from oombot.model import HostSnapshot, Process
-from oombot.triage.machine import holder
+from oombot.triage.machine import holder, incomplete
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,7 +63,10 @@ def scores_note(snapshot: HostSnapshot) -> str:
     }
     scale = badness.scale(snapshot)
     formula = texts.get(scale or "", "Which formula this kernel uses could not be told from its scores.")
-    return f"{formula} They rank for the whole host; when a cgroup hits its limit, only its own processes compete."
+    why = incomplete(snapshot)
+    partial = f" Incomplete: {why}, others may stand above these." if why else ""
+    rank = "They rank for the whole host; when a cgroup hits its limit, only its own processes compete."
+    return f"{formula} {rank}{partial}"
 
 
 def _signed(number: int) -> str:

@@ -7,7 +7,7 @@ from oombot.model import HostSnapshot, OomKill
 from oombot.triage.amounts import shorten, size
 from oombot.triage.limits import choice, limit_of, reason, swap_state
 from oombot.triage.machine import pressure
-from oombot.triage.prospects import advice, back, is_later, outlook, recurrence
+from oombot.triage.prospects import advice, back, is_later, outlook, recurrence, runs_again
 from oombot.triage.services import find_unit, is_up
 
 _LATE_S = 120.0
@@ -22,7 +22,8 @@ _EVIDENCE = {
 class KillStory:
     """A kill in sentences. `now` (is it back?) and `machine` are None until the host was read after the kill.
 
-    `is_back` is the answer in one word (None = not known); `rss` is the breakdown the kernel printed.
+    `is_back` is the answer in one word (None = not known), `as_of_s` when the host was read for it; `unread` says
+    why it could not be read (later). `rss` is the breakdown the kernel printed.
     """
 
     host: str
@@ -43,6 +44,8 @@ class KillStory:
     time_s: float | None
     time_approximate: bool
     memory: tuple[tuple[str, str], ...]
+    as_of_s: float | None = None
+    unread: str = ""
 
 
 def about_kill(
@@ -52,8 +55,11 @@ def about_kill(
     snapshot: HostSnapshot | None = None,
     earlier: Sequence[OomKill] = (),
     seen_s: float | None = None,
+    unread: str = "",
 ) -> KillStory:
     """Tell one kill. `earlier` are other kills of the host; `seen_s` is when the bot saw it, to tell a late card.
+
+    `unread` says why the host could not be read (again), where it was tried in vain.
 
     A snapshot from before the kill says nothing about what came of it and is ignored.
     """
@@ -82,6 +88,8 @@ def about_kill(
         time_s=kill.time_s,
         time_approximate=kill.time_approximate,
         memory=_memory(kill),
+        as_of_s=None if after is None else after.taken_s,
+        unread=unread.strip().rstrip("."),
     )
 
 
@@ -138,8 +146,7 @@ def _is_back(kill: OomKill, unit_name: str | None, snapshot: HostSnapshot) -> bo
     unit = find_unit(snapshot, unit_name)
     if unit is not None:
         return is_up(unit)
-    running = any(process.comm == kill.comm and process.pid != kill.pid for process in snapshot.processes)
-    return None if running else False
+    return False if runs_again(kill, snapshot) is False else None
 
 
 def _number(value: int | None) -> str | None:

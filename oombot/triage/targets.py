@@ -1,17 +1,20 @@
 """The process or unit a person asked about: its score, memory and what systemd says."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from oombot import badness
 from oombot.model import HostSnapshot, OomKill, Process, Unit
 from oombot.triage.amounts import size
-from oombot.triage.machine import holder
-from oombot.triage.matches import Match
+from oombot.triage.machine import holder, incomplete
+from oombot.triage.matches import Match, asked_pid
+from oombot.triage.prospects import is_later
 from oombot.triage.scores import score_line
 from oombot.triage.services import find_unit, how_it_ended, unit_now
 from oombot.triage.workloads import workload
 
 _WELL = ("success", "")
+_TICKS = 100  # USER_HZ: what start_ticks counts in a second
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +51,24 @@ def describe(match: Match, snapshot: HostSnapshot) -> Target:
     )
 
 
+def now_another(kill: OomKill, snapshot: HostSnapshot) -> Process | None:
+    """Find the process that has the dead one's pid now, where it is certainly another one."""
+    process = next((row for row in snapshot.processes if row.pid == kill.pid), None)
+    if process is None or not is_later(snapshot, kill):
+        return None
+    rebooted = bool(kill.boot_id and snapshot.boot_id and kill.boot_id != snapshot.boot_id)
+    renamed = not process.comm.startswith(kill.comm)  # a kill line may have been cut within the name
+    younger = kill.mono_s is not None and process.start_ticks / _TICKS > kill.mono_s + 1
+    return process if rebooted or renamed or younger else None
+
+
+def concerned(kills: Sequence[OomKill], match: Match | None, asked: str) -> list[OomKill]:
+    """Pick the kills of what was asked about; a pid means the process that had it, before any namesakes."""
+    pid = None if match is not None and match.unit is not None else asked_pid(asked)
+    exact = [kill for kill in kills if kill.pid == pid]
+    return exact or [kill for kill in kills if concerns(kill, match, asked)]
+
+
 def concerns(kill: OomKill, match: Match | None, asked: str) -> bool:
     """Whether a kill is one of what was asked about; everything is, when nothing was named."""
     place = workload(kill.task_memcg)
@@ -65,7 +86,8 @@ def concerns(kill: OomKill, match: Match | None, asked: str) -> bool:
 def _process_facts(process: Process | None, snapshot: HostSnapshot) -> tuple[tuple[str, str], ...]:
     """List score, adjustment and memory of a process."""
     if process is None:
-        return (("process", "none running"),)
+        why = incomplete(snapshot)
+        return (("process", f"not known: {why}" if why else "none running"),)
     line = score_line(process, snapshot, badness.scale(snapshot))
     facts = [
         ("process", f"{process.comm} (pid {process.pid})"),

@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from oombot.model import HostSnapshot, OomKill
+from oombot.model import HostSnapshot, OomKill, Process
 from oombot.triage.amounts import age, plural
 from oombot.triage.evidence import Doubt, counter_text, doubt_about, missing
 from oombot.triage.limits import limit_of, reason
-from oombot.triage.targets import Target
+from oombot.triage.targets import Target, now_another
 
 Answer = Literal["oom", "not_oom", "unknown"]
 
@@ -27,7 +27,8 @@ class Finding:
 class Question:
     """What was asked of which host, and the kills that may answer it.
 
-    `known` are all known kills, `inside` those in the span, `concerned` those of what was asked about.
+    `known` are all known kills, `inside` those in the span, `concerned` those of what was asked about; `ever` are
+    the latter of any time. All but `known` begin with the newest.
     `by_unit`: the question is (or may be) about a unit, so that a kill of unknown place may be meant.
     """
 
@@ -38,6 +39,7 @@ class Question:
     known: Sequence[OomKill]
     inside: Sequence[OomKill]
     concerned: Sequence[OomKill]
+    ever: Sequence[OomKill]
     target: Target | None
     by_unit: bool
 
@@ -49,26 +51,37 @@ class Question:
 
 def not_answering(question: Question, stale_s: float | None) -> Finding:
     """Unknown, because the host is silent; a stored kill is still told."""
-    stored = question.concerned
-    last = f" The last kill on record: {brief(stored[0])}." if stored else " No kill is on record."
     seen = "never seen yet" if stale_s is None else f"last seen {age(stale_s)} ago"
     return Finding(
         answer="unknown",
-        verdict=f"Unknown: {question.host} is not answering, {seen}.{last}",
+        verdict=f"Unknown: {question.host} is not answering, {seen}.{_on_record(question)}",
         reason="a host that thrashes answers late or not at all; this is edited if it answers",
         fix=f"Try again, or look at the console: oombot hosts test {question.host}",
     )
 
 
+def _on_record(question: Question) -> str:
+    """Tell the last stored kill of what was asked about, or that there is none."""
+    if question.concerned:
+        return f" The last kill on record: {brief(question.concerned[0])}."
+    if question.ever:
+        return (
+            f" No matching kill is on record {question.span}; the last one before: {brief(question.ever[0])}."
+        )
+    return " No matching kill is on record." if question.known else " No kill is on record."
+
+
 def killed(question: Question, snapshot: HostSnapshot) -> Finding:
     """The OOM killer did it: the log has the kill."""
     last, count = question.concerned[0], len(question.concerned)
+    other = pid_now(question, snapshot)
     more = f" {plural(count, 'kill')} {question.span}." if count > 1 else ""
     lost = missing(snapshot, question.known)
     short = "" if lost is None else f", of which the log shows only {lost[1]}"
     return Finding(
         answer="oom",
-        verdict=f"Yes: the OOM killer took {who(last)} {_ago(last, snapshot)}. {_why(last)}.{more}",
+        verdict=f"Yes: the OOM killer took {who(last)} {_ago(last, snapshot)}. {_why(last)}.{more}"
+        + ("" if other is None else f" Pid {other.pid} is another process now: {other.comm}."),
         reason=f"the kernel log names the kill; {counter_text(snapshot)}{short}",
     )
 
@@ -120,6 +133,14 @@ def _ago(kill: OomKill, snapshot: HostSnapshot) -> str:
     return "at an unknown time" if kill.time_s is None else f"{about}{age(now_s - kill.time_s)} ago"
 
 
+def pid_now(question: Question, snapshot: HostSnapshot) -> Process | None:
+    """Find who has the pid that was asked for, when its killed process is not the one that has it now."""
+    last = question.concerned[0] if question.concerned else None
+    if last is None or question.asked.strip() != str(last.pid):
+        return None
+    return now_another(last, snapshot)
+
+
 def _denial(question: Question) -> str:
     """Say that it was not the OOM killer."""
     if not question.subject:
@@ -132,8 +153,8 @@ def _denial(question: Question) -> str:
 def _before(question: Question, snapshot: HostSnapshot) -> str:
     """Mention the last kill before the span: a reboot does not undo it."""
     inside = {id(kill) for kill in question.inside}
-    earlier = [k for k in question.known if id(k) not in inside and k.time_s is not None]
-    if question.subject or not earlier:
+    earlier = [k for k in question.ever if id(k) not in inside and k.time_s is not None]
+    if not earlier:
         return ""
     last = max(earlier, key=lambda kill: kill.time_s or 0.0)
     return f" Before that: {who(last)}, {_ago(last, snapshot)}."

@@ -34,6 +34,8 @@ def test_size(kb, text):
         (240, "4 min"),
         (7200, "2 h"),
         (3 * 86400, "3 days"),
+        (float("nan"), "?"),
+        (float("inf"), "?"),
     ],
 )
 def test_age(seconds, text):

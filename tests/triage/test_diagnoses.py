@@ -251,6 +251,107 @@ def test_silent_host(nouns):
     assert found.memory is not None
 
 
+def test_silent_host_of_an_earlier_boot(nouns):
+    """A stored kill is told whenever it was: of a silent host nobody knows which boot is the present one."""
+    old = nouns.kill(boot_id="boot0", time_s=nouns.NOW_S - 9 * 86400)
+    found = ask(nouns.snapshot(), [old], stale_s=40.0)
+    assert "The last kill on record: java (pid 4242)" in found.verdict
+    assert (len(found.kills), found.span) == (1, "on record")
+
+
+@pytest.mark.parametrize(
+    ("word", "options", "words"),
+    [
+        ("", {"kills": 0}, "No kill is on record."),
+        ("mysqld", {"kills": 0}, "No kill is on record."),
+        ("mysqld", {}, "No matching kill is on record."),
+        ("4242", {}, "The last kill on record: java (pid 4242)"),
+        (
+            "java",
+            {"since": 3600},
+            "No matching kill is on record in the last 61 min; the last one before: java (pid 4242)",
+        ),
+        ("", {"since": 86400}, "The last kill on record: java (pid 4242)"),
+        ("java", {"since": 3600, "host": None}, "No matching kill is on record in the time asked about; the"),
+    ],
+)
+def test_silent_host_and_what_is_stored(nouns, word, options, words):
+    """What is stored is looked through for what was asked, and nothing stored is denied."""
+    kills = [nouns.kill(time_s=nouns.NOW_S - 7200)][: options.get("kills", 1)]
+    since_s = nouns.NOW_S - options["since"] if "since" in options else None
+    found = ask(options.get("host", nouns.snapshot()), kills, word, stale_s=40.0, since_s=since_s)
+    assert found.answer == "unknown"
+    assert words in found.verdict
+
+
+def test_kills_of_others_are_told_apart(nouns):
+    """The listed kills are marked as others' when none is of what was asked about."""
+    kills = [nouns.kill()]
+    assert ask(nouns.snapshot(), kills, "mysqld").kills_of_others
+    assert not ask(nouns.snapshot(), kills, "java").kills_of_others
+    assert not ask(nouns.snapshot(), kills, "java", stale_s=40.0).kills_of_others
+    assert not ask(nouns.snapshot(), kills).kills_of_others
+
+
+# ------------------------------------------------------------------ a pid that was taken again
+def test_a_killed_pid_that_was_taken_again(nouns):
+    """A pid asks for the process that was killed under it, and says who has it now."""
+    host = nouns.snapshot(processes=(nouns.process(1, "systemd"), nouns.process(4242, "bash")))
+    found = ask(host, [nouns.kill(), nouns.kill(pid=77, comm="bash", time_s=nouns.NOW_S - 5)], "4242")
+    assert found.answer == "oom"
+    assert found.verdict.startswith("Yes: the OOM killer took java (pid 4242)")
+    assert found.verdict.endswith("Pid 4242 is another process now: bash.")
+    assert found.now.startswith("payments.service is back")
+
+
+@pytest.mark.parametrize(
+    ("process", "kill", "another"),
+    [
+        ({"comm": "java"}, {}, False),
+        ({"comm": "java", "start_ticks": 500_000}, {"mono_s": 1000.0}, True),
+        ({"comm": "java", "start_ticks": 90_000}, {"mono_s": 1000.0}, False),
+        ({"comm": "java"}, {"boot_id": "boot0"}, True),
+        ({"comm": "javac"}, {"comm": "jav", "evidence": "kill_line_truncated"}, False),
+        ({"comm": "bash"}, {"time_s": 1_795_395_060.0}, False),
+    ],
+)
+def test_who_has_a_killed_pid(nouns, process, kill, another):
+    """Another name, boot or a later start make it another process; a victim that is ending does not."""
+    host = nouns.snapshot(processes=(nouns.process(4242, **process),))
+    found = ask(host, [nouns.kill(**kill)], "4242")
+    assert found.answer == "oom"
+    assert ("is another process now" in found.verdict) is another
+
+
+def test_a_pid_that_was_not_killed(nouns):
+    """A pid without a kill of its own is answered by its process's name, as ever."""
+    assert ask(nouns.snapshot(), [nouns.kill()], "812").answer == "not_oom"
+    assert ask(nouns.snapshot(), [nouns.kill()], "9" * 5000).answer == "not_oom"
+
+
+def test_earlier_kills_of_the_target_are_mentioned(nouns, quiet):
+    """A kill of the target before the boot is told beside the denial, one of another process is not."""
+    old = nouns.kill(boot_id="boot0", time_s=nouns.NOW_S - 4 * 86400)
+    assert ask(quiet, [old], "java").verdict.endswith("java (pid 4242) in payments.service, 4 days ago.")
+    assert "Before that" not in ask(quiet, [old], "mysqld").verdict
+
+
+# ------------------------------------------------------------------ a table that is not whole
+def test_lists_of_a_partial_table_say_so(nouns):
+    """Biggest processes and highest scores are marked where others may be hidden, and not where not."""
+    whole, hidden = ask(nouns.snapshot()), ask(nouns.snapshot(processes_whole=False))
+    assert (whole.incomplete, hidden.incomplete) == ("", "the process table could not be read whole")
+    assert "others may stand above these" in hidden.scores_note
+    assert "Incomplete" not in whole.scores_note
+
+
+def test_a_unit_without_a_process_in_a_partial_table(nouns):
+    """A unit's main process that was not seen is not said to be gone."""
+    host = nouns.snapshot(units=(nouns.unit(),), processes=(), processes_whole=False)
+    facts = dict(ask(host, word="payments").target.facts)
+    assert facts["process"] == "not known: the process table could not be read whole"
+
+
 def test_reading_older_than_the_kill(nouns):
     """What was stored before the kill says nothing about the victim now."""
     found = ask(nouns.snapshot(), [nouns.kill(time_s=nouns.NOW_S + 60)], stale_s=90.0)

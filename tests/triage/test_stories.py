@@ -283,6 +283,70 @@ def test_now_without_a_unit(nouns, kill_fields, host_fields, words):
     assert words in tell(nouns.kill(**kill_fields), snapshot=nouns.snapshot(**host_fields)).now
 
 
+TABLE = "the process table could not be read whole"
+
+
+@pytest.mark.parametrize(
+    ("fields", "back", "words"),
+    [
+        ({"processes": ()}, False, "no java runs now"),
+        ({"processes": (), "processes_whole": False}, None, f"whether a java runs now is not known: {TABLE}"),
+        ({"processes_whole": False}, None, "a process named java runs now (pid 5120)"),
+        ({"units": (), "processes": ()}, False, "no java runs now"),
+    ],
+)
+def test_absence_needs_a_whole_table(nouns, fields, back, words):
+    """Nothing is said not to run where the table was cut or hidden; what was seen there runs all the same."""
+    story = tell(nouns.kill(task_memcg="/hogs"), snapshot=nouns.snapshot(**fields))
+    assert story.is_back is back
+    assert words in story.now
+    assert ("no java runs" in story.now) is (back is False)
+
+
+def test_a_unit_answers_for_itself(nouns):
+    """systemd's word on a unit does not depend on the process table."""
+    host = nouns.snapshot(processes=(), processes_whole=False)
+    assert tell(nouns.kill(), snapshot=host).is_back is True
+
+
+def test_a_victim_that_is_still_listed(nouns):
+    """A process of the victim's pid and name is neither gone nor back."""
+    host = nouns.snapshot(processes=(nouns.process(1, "systemd"), nouns.process(4242, "java")))
+    story = tell(nouns.kill(task_memcg="/hogs"), snapshot=host)
+    assert story.is_back is None
+    assert "pid 4242 is still listed as java" in story.now
+    assert "whether java runs again is not known" in story.outlook
+
+
+def test_outlook_without_a_whole_table(nouns):
+    """Whether the victim runs again is not known where the table is not whole."""
+    host = nouns.snapshot(processes=(), processes_whole=False)
+    lost = nouns.kill(scope=None, constraint=None, oom_memcg=None, task_memcg=None)
+    assert tell(lost, snapshot=host).outlook == "whether java runs again is not known."
+    bare = nouns.kill(task_memcg="/hogs")
+    assert tell(bare, snapshot=host).outlook.startswith(
+        "whether java runs again is not known; the same limit"
+    )
+    whole = nouns.changed(host, processes_whole=True)
+    assert tell(lost, snapshot=whole).outlook == "not before java is started again."
+
+
+def test_a_pid_that_was_taken_again_is_not_the_culprit(nouns):
+    """Another process under the culprit's pid does not make the next kill likely."""
+    host = nouns.snapshot()
+    other = nouns.changed(host.processes[1], comm="cron")
+    again = nouns.changed(host, processes=(host.processes[0], other, *host.processes[2:]))
+    assert "mysqld" not in tell(nouns.host_kill(), snapshot=again).outlook
+
+
+def test_when_the_host_was_read(nouns):
+    """The story carries the time of the reading it speaks of, and why there is none (any more)."""
+    assert tell(nouns.kill(), snapshot=nouns.snapshot()).as_of_s == nouns.NOW_S
+    bare = tell(nouns.kill(), unread="host42 can not be reached. ")
+    assert (bare.as_of_s, bare.unread) == (None, "host42 can not be reached")
+    assert tell(nouns.kill()).unread == ""
+
+
 def test_machine(nouns):
     """Free memory, swap and pressure stand on the card; unreadable pressure is said."""
     assert tell(nouns.kill(), snapshot=nouns.snapshot()).machine == (
@@ -326,21 +390,29 @@ def test_third_kill(nouns):
             {"units": "down"},
             "not before payments.service is started again; then likely: the same limit of 2.0 GiB",
         ),
-        ({"cgroups": {}}, "the cgroup is gone; it still runs elsewhere."),
+        ({"cgroups": {}}, "no process is in that cgroup now; it runs elsewhere."),
         (
             {"cgroups": {}, "units": "down"},
-            "the cgroup is gone; not before payments.service is started again.",
+            "no process is in that cgroup now; not before payments.service is started again.",
         ),
         ({"limit_kb": None}, "unlikely in this form: payments.service has no limit any more."),
+        (
+            {"limit_kb": None, "usage_kb": None},
+            "whether payments.service still has a limit could not be read.",
+        ),
+        (
+            {"cgroups": {}, "processes_whole": False},
+            "whether the limit of payments.service is still set is not known: the process table could not be",
+        ),
         ({"limit_kb": 4_194_304}, "open: the limit of payments.service was 2.0 GiB and is now 4.0 GiB"),
     ],
 )
 def test_outlook_of_a_limit(nouns, fields, words):
     """Whether a limit will be hit again follows from the limit set now and from whether the unit runs."""
-    host = nouns.snapshot()
+    host, fields = nouns.snapshot(), dict(fields)
     if "limit_kb" in fields:
-        group = nouns.changed(host.cgroups[nouns.PAYMENTS], limit_kb=fields.pop("limit_kb"))
-        fields["cgroups"] = {nouns.PAYMENTS: group}
+        values = {name: fields.pop(name) for name in ("limit_kb", "usage_kb") if name in fields}
+        fields["cgroups"] = {nouns.PAYMENTS: nouns.changed(host.cgroups[nouns.PAYMENTS], **values)}
     if fields.get("units") == "down":
         fields["units"] = (nouns.failed("payments.service"),)
     assert words in tell(nouns.kill(), snapshot=nouns.changed(host, **fields)).outlook
@@ -369,7 +441,10 @@ def test_oom_score_adj_in_a_cgroup(nouns):
     """oom_score_adj is never offered as help to a process that is alone under its limit."""
     alone = "oom_score_adj does not help: it was the only process in the cgroup."
     assert alone in tell(nouns.kill()).advice
-    assert alone in tell(nouns.kill(tasks=()), snapshot=nouns.snapshot()).advice
+    now = "oom_score_adj does not help: one process alone is in the cgroup now."
+    assert now in tell(nouns.kill(tasks=()), snapshot=nouns.snapshot()).advice
+    hidden = nouns.snapshot(processes_whole=False)
+    assert now not in tell(nouns.kill(tasks=()), snapshot=hidden).advice
     two = (nouns.task(), nouns.task(5, "sh", 10))
     assert alone not in tell(nouns.kill(tasks=two)).advice
 
