@@ -91,9 +91,7 @@ def outlook(kill: OomKill, limit: Limit, earlier: Sequence[OomKill], snapshot: H
     pattern = " It has happened before, repeatedly." if often else ""
     if snapshot is None:
         return (
-            "likely, it keeps happening"
-            if often
-            else "whether it will recur shows when the host has been read"
+            "likely, it keeps happening" if often else "whether it will recur is not known from the log alone"
         )
     unit = find_unit(snapshot, limit.victim.unit)
     running = runs_again(kill, snapshot) if unit is None else will_run(unit)

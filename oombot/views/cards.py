@@ -133,10 +133,14 @@ class Views:
         )
 
     def outcome(self, request: Request, *, undo: bool, undone: bool = False, now_s: float) -> dict[str, Any]:
-        """Show what came of a request, with the values read back; `undo` offers the way back, `undone` was it."""
+        """Show what came of a request, with the values read back; `undo` offers the way back, `undone` was it.
+
+        Its time is that of the evidence; `now_s` stands in where that does not say.
+        """
         evidence = evidence_of(request.evidence)
+        at_s = now_s if evidence.at_s is None else evidence.at_s
         context = contexts.Outcome(
-            request=request, plan=request.plan, evidence=evidence, undo=undo, undone=undone, now_s=now_s
+            request=request, plan=request.plan, evidence=evidence, undo=undo, undone=undone, at_s=at_s
         )
         return self.render("outcome", context)
 
@@ -195,4 +199,5 @@ class Views:
             stale_of=stale_of,
             note=note,
             undo_of=request.undo_of,
+            evidence=evidence_of(request.evidence),
         )

@@ -44,6 +44,7 @@ class PlanCard:
     stale_of: str | None
     note: str
     undo_of: str | None
+    evidence: "Evidence"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,12 +58,13 @@ class Run:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evidence:
-    """What came of a request: read-back before and after, what was run, what is wrong."""
+    """What came of a request: read-back before and after, what was run, what is wrong, and when that was."""
 
     before: str | None
     after: str | None
     runs: tuple[Run, ...]
     problems: tuple[str, ...]
+    at_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,7 +76,7 @@ class Outcome:
     evidence: Evidence
     undo: bool
     undone: bool
-    now_s: float
+    at_s: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -169,7 +171,7 @@ def candidates_of(processes: Sequence[Process]) -> tuple[Candidate, ...]:
 
 
 def evidence_of(data: Json) -> Evidence:
-    """Read a request's evidence: before, after, problems, and runs of argv, exit_status, output; all may lack."""
+    """Read a request's evidence: before, after, problems, at_s, and runs of argv, exit_status, output; all may lack."""
     runs = tuple(
         Run(
             argv=tuple(str(part) for part in run.get("argv", ())),
@@ -180,4 +182,6 @@ def evidence_of(data: Json) -> Evidence:
     )
     before, after = (None if data.get(key) is None else str(data[key]) for key in ("before", "after"))
     problems = tuple(str(problem) for problem in data.get("problems", ()))
-    return Evidence(before=before, after=after, runs=runs, problems=problems)
+    at_s = data.get("at_s")
+    at_s = at_s if isinstance(at_s, int | float) else None
+    return Evidence(before=before, after=after, runs=runs, problems=problems, at_s=at_s)

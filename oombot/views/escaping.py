@@ -27,6 +27,7 @@ _UNSEEN = re.compile(
 )
 _SLACK = {"&": "&amp;", "<": "&lt;", ">": "&gt;", "`": "'"}
 _PLAIN = {"&": "＆", "<": "‹", ">": "›", "`": "'"}  # what a header shows for an entity is not documented
+_LAST_S = 253_370_764_800  # 9999-01-01 UTC: the reader's zone may be ahead, and datetime ends with that year
 _PERSON = re.compile(r"[UW][A-Z0-9]{2,20}")
 _GROUP = re.compile(r"S[A-Z0-9]{2,20}")
 
@@ -132,8 +133,8 @@ def approver(who: str) -> Markup:
 
 
 def when(at_s: float | None, form: str = "{date_short_pretty} {time_secs}") -> Markup:
-    """Show a time in the reader's own zone, with UTC as fallback."""
-    if at_s is None:
+    """Show a time in the reader's own zone, with UTC as fallback; what is no time of our age is not known."""
+    if at_s is None or not 0 <= at_s < _LAST_S:  # false for NaN too
         return Markup("at an unknown time")
     utc = datetime.fromtimestamp(int(at_s), UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
     return Markup(f"<!date^{int(at_s)}^{form}|{utc}>")  # noqa: S704 (numbers and our own form)

@@ -191,7 +191,7 @@ def test_before_the_host_is_read(nouns):
     """From the log alone nothing is claimed about now."""
     story = tell(nouns.kill())
     assert (story.now, story.machine, story.is_back) == (None, None, None)
-    assert story.outlook == "whether it will recur shows when the host has been read"
+    assert story.outlook == "whether it will recur is not known from the log alone"
 
 
 def test_a_reading_from_before_the_kill_is_ignored(nouns):

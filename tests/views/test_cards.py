@@ -6,6 +6,8 @@ import pytest
 
 from oombot.triage import about_kill, diagnose
 
+RUN = {"runs": [{"argv": ["set-adj"], "exit_status": 0, "output": "ok"}]}
+
 
 def words(view):
     """Everything a person reads on a card."""
@@ -123,6 +125,64 @@ def test_before_the_snapshot(views, nouns):
     assert "active" not in words(view)
 
 
+def test_the_card_says_as_of_when(card, nouns):
+    """Whether it is back and how the host is carry the time of the reading."""
+    stamp = f"(as of <!date^{int(nouns.NOW_S)}^"
+    back, host = (
+        line for line in words(card).splitlines() if line.startswith(("*Is it back?*", "*Host now:*"))
+    )
+    assert stamp in back
+    assert stamp in host
+
+
+def test_a_host_that_can_not_be_read(views, nouns):
+    """A host that stays silent is told with the reason, and no edit is promised."""
+    story = about_kill(nouns.kill(), host="host42", unread="host42 can not be reached")
+    view = views.incident(story, incident_id="inc-1", mode="propose")
+    assert "the host could not be read: host42 can not be reached" in words(view)
+    assert "the host could not be read (host42 can not be reached)" in view["text"]
+    assert "is edited" not in words(view)
+    assert "not read yet" not in words(view)
+
+
+def test_the_longest_card_fits(views, nouns):
+    """Names and reasons as long as a host and a link can make them still give a card."""
+    name = f"{'u' * 240}.service"
+    kill = nouns.host_kill(task_memcg=f"/system.slice/{name}", comm="x" * 15)
+    host = nouns.snapshot(units=(nouns.unit(name, restart="&" * 90),))
+    story = about_kill(kill, host="h" * 300, snapshot=host, unread="&" * 5000)
+    assert views.incident(story, incident_id="inc-1", mode="apply", suggestion="p" * 300, late=True)
+
+
+def test_a_host_that_fell_silent(views, nouns):
+    """What was read before stays, with its time, and the later silence is told."""
+    story = about_kill(nouns.kill(), host="host42", snapshot=nouns.snapshot(), unread="timed out")
+    read = words(views.incident(story, incident_id="inc-1", mode="propose"))
+    assert "payments.service is back" in read
+    assert "could not be read since: timed out" in read
+
+
+def test_a_table_that_is_not_whole(views, nouns):
+    """Lists from a partial process table say so; a whole one needs no word, and no share is made up."""
+    hidden = nouns.snapshot(processes_whole=False, memory_kb={})
+    found = diagnose(host="host42", snapshot=hidden, kills=[])
+    read = words(views.triage(found, mode="observe", ask="a"))
+    assert "*Most memory* (incomplete: the process table could not be read whole)" in read
+    assert "*Highest OOM scores* (incomplete)" in read
+    assert ", 0.0 %" not in read
+    whole = diagnose(host="host42", snapshot=nouns.snapshot(), kills=[])
+    assert "incomplete" not in words(views.triage(whole, mode="observe", ask="a"))
+
+
+def test_no_red_without_a_whole_table(views, nouns):
+    """The red circle stands for a process that is known not to run."""
+    kill = nouns.kill(task_memcg="/hogs")
+    for whole, circle in ((True, ":red_circle:"), (False, ":white_circle:")):
+        host = nouns.snapshot(processes=(nouns.process(1, "systemd"),), processes_whole=whole)
+        story = about_kill(kill, host="host42", snapshot=host)
+        assert circle in words(views.incident(story, incident_id="inc-1", mode="propose"))
+
+
 def test_late_and_replayed_are_said(views, nouns):
     """A card that comes late, or from a simulated host, says so."""
     story = about_kill(nouns.kill(), host="host42", seen_s=nouns.NOW_S + 9000)
@@ -196,22 +256,61 @@ def test_a_plan_without_undo_says_so(views, nouns):
         ("approved", "⏳ running, approved by <@U0BEN0002>"),
         ("running", "⏳ running, approved by <@U0BEN0002>"),
         ("verified", "✅ done and verified"),
-        ("unverified", "could not be read back"),
+        ("unverified", "⚠️ run, but what came of it is not known (unverified)"),
         ("contradicted", "the host shows something else"),
         ("failed", "❌ failed"),
         ("denied", "⛔ denied by <@U0BEN0002>; nothing was run"),
         ("expired", "⌛ expired; nothing was run"),
-        ("stale", "the host changed since this was shown; nothing was run"),
+        ("stale", "♻️ stale: not run"),
         ("cancelled", "cancelled; nothing was run"),
     ],
 )
 def test_decided_cards_are_dead(views, nouns, state, said):
     """After a decision the card says who and what, in words, and has no button left."""
-    request = nouns.request(state, approver="U0BEN0002", decided_s=nouns.NOW_S)
+    request = nouns.request(state, approver="U0BEN0002", decided_s=nouns.NOW_S, evidence=RUN)
     view = views.decided(request, now_s=nouns.NOW_S)
     assert said in words(view)
     assert said in view["text"]
     assert buttons(view) == {}
+
+
+@pytest.mark.parametrize(
+    ("state", "said", "never"),
+    [
+        ("unverified", "it is not known whether it ran", "⚠️ run"),
+        ("failed", "❌ not run: the helper is frozen", "failed"),
+        ("stale", "♻️ stale: not run", "host changed"),
+    ],
+)
+def test_nothing_is_said_to_have_run_without_evidence(views, nouns, state, said, never):
+    """Without a run in the evidence no card claims one, nor a change of the host that nobody noted."""
+    evidence = {"problems": ["the helper is frozen"]}
+    request = nouns.request(state, approver="U0BEN0002", decided_s=nouns.NOW_S, evidence=evidence)
+    view = views.decided(request, now_s=nouns.NOW_S)
+    assert said in words(view)
+    assert never not in words(view)
+    if state != "stale":
+        outcome = words(views.outcome(request, undo=False, now_s=nouns.NOW_S))
+        assert said.split(":")[0].removeprefix("❌ ") in outcome
+        assert "Read back" not in outcome
+        assert "the helper is frozen" in outcome
+
+
+def test_a_stale_plan_says_what_is_noted(views, nouns):
+    """That the host changed is said where it was found, and nowhere else."""
+    request = nouns.request("stale", approver="U0BEN0002", decided_s=nouns.NOW_S)
+    view = views.decided(request, note="the host has changed since", now_s=nouns.NOW_S)
+    assert "the host has changed since" in words(view)
+
+
+def test_outcome_keeps_its_time(views, nouns):
+    """Drawn again after an undo, the evidence keeps the time at which it was read; else it is now."""
+    request = nouns.request("verified", evidence={**RUN, "at_s": nouns.NOW_S - 500})
+    read = words(views.outcome(request, undo=False, undone=True, now_s=nouns.NOW_S))
+    assert f"<!date^{int(nouns.NOW_S) - 500}^" in read
+    assert f"<!date^{int(nouns.NOW_S)}^" not in read
+    bare = nouns.request("verified", evidence={**RUN, "at_s": "yesterday"})
+    assert f"<!date^{int(nouns.NOW_S)}^" in words(views.outcome(bare, undo=False, now_s=nouns.NOW_S))
 
 
 def test_an_expired_plan_has_no_buttons(views, nouns):

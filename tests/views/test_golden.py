@@ -40,6 +40,23 @@ CASES = {
     "incident/from-the-log": lambda v, n: v.incident(
         _story(n, snapshot=None, earlier=[]), incident_id="inc-1", mode="propose"
     ),
+    "incident/unread": lambda v, n: v.incident(
+        _story(n, snapshot=None, unread="host42 can not be reached: timed out."),
+        incident_id="inc-1",
+        mode="propose",
+    ),
+    "incident/unread-since": lambda v, n: v.incident(
+        _story(n, unread="host42 can not be reached: timed out."), incident_id="inc-1", mode="propose"
+    ),
+    "incident/table-not-whole": lambda v, n: v.incident(
+        _story(
+            n,
+            n.kill(task_memcg="/hogs", oom_memcg="/hogs"),
+            snapshot=n.snapshot(processes=(), processes_whole=False),
+        ),
+        incident_id="inc-1",
+        mode="propose",
+    ),
     "incident/observe-late-replayed": lambda v, n: v.incident(
         _story(n, n.kill(time_approximate=True)),
         incident_id="inc-1",
@@ -65,6 +82,20 @@ CASES = {
     "triage/oom": lambda v, n: v.triage(_answer(n), incident_id="inc-1", mode="apply", ask="ask-1"),
     "triage/not-oom": lambda v, n: v.triage(
         _answer(n, word="report", kills=[], snapshot=n.snapshot(oom_kill_count=0)), mode="apply", ask="ask-1"
+    ),
+    "triage/table-not-whole": lambda v, n: v.triage(
+        _answer(
+            n,
+            word="payments",
+            snapshot=n.snapshot(processes=n.snapshot().processes[1:2], processes_whole=False, memory_kb={}),
+        ),
+        mode="propose",
+        ask="ask-1",
+    ),
+    "triage/pid-taken-again": lambda v, n: v.triage(
+        _answer(n, word="4242", snapshot=n.snapshot(processes=(n.process(4242, "bash"),))),
+        mode="propose",
+        ask="ask-1",
     ),
     "triage/process": lambda v, n: v.triage(_answer(n, word="mysqld"), mode="propose", ask="ask-1"),
     "triage/lost": lambda v, n: v.triage(
@@ -138,6 +169,16 @@ CASES = {
     "decided/expired": lambda v, n: v.decided(n.request("expired", undo_of="req-0"), now_s=n.NOW_S + 900),
     "decided/pending": lambda v, n: v.decided(n.request(), now_s=n.NOW_S),
     "decided/failed-alone": lambda v, n: v.decided(n.request("failed"), now_s=n.NOW_S),
+    "decided/failed-not-run": lambda v, n: v.decided(
+        n.request("failed", approver="U0BEN0002", evidence={"problems": ["the host is frozen"]}),
+        now_s=n.NOW_S,
+    ),
+    "decided/unverified-not-known": lambda v, n: v.decided(
+        n.request("unverified", approver="U0BEN0002"), now_s=n.NOW_S
+    ),
+    "decided/stale-noted": lambda v, n: v.decided(
+        n.request("stale", approver="U0BEN0002"), note="not run: host42 can not be reached", now_s=n.NOW_S
+    ),
     "outcome/verified": lambda v, n: v.outcome(_decided(n, "verified"), undo=True, now_s=n.NOW_S + 60),
     "outcome/contradicted": lambda v, n: v.outcome(
         n.changed(_decided(n, "contradicted"), evidence=DONE | {"after": "0", "problems": ["it reads 0"]}),
@@ -148,6 +189,16 @@ CASES = {
     "outcome/failed": lambda v, n: v.outcome(
         n.request("failed", plan=n.plan(mitigation=False), evidence={"runs": [{"argv": ["false"]}]}),
         undo=False,
+        now_s=n.NOW_S + 60,
+    ),
+    "outcome/failed-not-run": lambda v, n: v.outcome(
+        n.request("failed", evidence={"before": "oom_score_adj 0", "problems": ["the host is frozen"]}),
+        undo=False,
+        now_s=n.NOW_S + 60,
+    ),
+    "outcome/unverified-run": lambda v, n: v.outcome(
+        n.request("unverified", evidence={**DONE, "after": None, "at_s": n.NOW_S - 5}),
+        undo=True,
         now_s=n.NOW_S + 60,
     ),
     "outcome/undone": lambda v, n: v.outcome(

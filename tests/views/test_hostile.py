@@ -272,6 +272,21 @@ def test_approvers_may_be_a_group():
     assert approver("<!here>") == "&lt;!here&gt;"
 
 
+@given(st.floats() | st.integers())
+def test_any_number_is_a_time_or_unknown(number):
+    """Whatever a host gives for a time is shown as one or as unknown, and never raises."""
+    shown = when(number)
+    assert shown == "at an unknown time" or shown.startswith("<!date^")
+
+
+@pytest.mark.parametrize(
+    "number", [float("nan"), float("inf"), -1.0, -1e300, 1e15, 253_402_300_799.0, 10**400]
+)
+def test_no_time_of_our_age(number):
+    """What is no number, before 1970 or at the end of the calendar is an unknown time."""
+    assert when(number) == "at an unknown time"
+
+
 def test_when():
     """A time is shown in the reader's zone, with UTC as fallback."""
     assert when(0.0, "{time}") == "<!date^0^{time}|1970-01-01 00:00:00 UTC>"
