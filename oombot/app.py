@@ -60,7 +60,7 @@ def wire(context: Context) -> Bot:
     answers, cards, runs = (
         Answers(context, readings),
         Cards(context, readings),
-        Runs(context, readings, outbox),
+        Runs(context, readings, people, outbox),
     )
     remedies = Remedies(context, readings, people, runs)
     desk = Desk(
@@ -91,7 +91,7 @@ async def serve(
     """Run the bot until `stop` is set: recover, follow every host, send, listen."""
     async with AsyncExitStack() as stack:
         chat = await stack.enter_async_context(SlackChat(token=tokens.bot, api_url=settings.slack.api_url))
-        store = await stack.enter_async_context(SqlStore.open(store_url(settings)))
+        store = await stack.enter_async_context(SqlStore.open(store_url(settings), exclusive=True))
         own_hosts = hosts if hosts is not None else await stack.enter_async_context(open_hosts(settings))
         async with asyncio.TaskGroup() as group:
             tasks = Tasks(group)

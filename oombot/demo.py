@@ -20,6 +20,9 @@ from oombot.ports import Hosts
 from oombot.workspace import PageAction, Workspace
 
 HOST = "localhost"
+REPLAY_WANTED = "A recorded host is replayed, as asked."
+NO_REAL_KILL = "No memory cgroup can be made or no kernel log read here, so a recorded host is replayed."
+Machine = tuple[Hosts, Callable[[], Coroutine[Any, Any, str]], str]
 _CONFIG = """
 mode: apply
 slack:
@@ -40,11 +43,11 @@ def settings(*, store: Path, api_url: str) -> Settings:
     return config.load(text, filename="demo.yaml", environ={"SLACK_API_URL": api_url})
 
 
-async def serve(*, port: int, say: Callable[[str], None], stop: asyncio.Event) -> None:
-    """Run the demo until `stop` is set; everything it made is removed."""
+async def serve(*, port: int, say: Callable[[str], None], stop: asyncio.Event, replay: bool = False) -> None:
+    """Run the demo until `stop` is set; everything it made is removed. `replay` asks for the recorded host."""
     async with AsyncExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="oombot-demo-")))
-        hosts, run_out, note = await _machine(stack)
+        hosts, run_out, note = await (_recorded(stack, REPLAY_WANTED) if replay else _machine(stack))
         action = PageAction("oom", "Run out of memory", run_out)
         workspace = await stack.enter_async_context(Workspace(port=port, page_actions=(action,)))
         demo = settings(store=folder / "oombot.sqlite", api_url=workspace.api_url)
@@ -58,7 +61,7 @@ async def serve(*, port: int, say: Callable[[str], None], stop: asyncio.Event) -
                 say(note)
 
 
-async def _machine(stack: AsyncExitStack) -> tuple[Hosts, Callable[[], Coroutine[Any, Any, str]], str]:
+async def _machine(stack: AsyncExitStack) -> Machine:
     """This machine where it lets us kill for real, else a recorded one."""
     kind = pit.possible()
     if kind is not None and await _log_readable():
@@ -68,7 +71,7 @@ async def _machine(stack: AsyncExitStack) -> tuple[Hosts, Callable[[], Coroutine
         except OSError as error:
             structlog.get_logger("oombot").warning("no_real_kill", error=str(error))
         else:
-            hosts = await stack.enter_async_context(LocalHosts(HOST))
+            hosts = await stack.enter_async_context(LocalHosts(HOST, become=False))
 
             async def run_out() -> str:
                 return (
@@ -80,24 +83,23 @@ async def _machine(stack: AsyncExitStack) -> tuple[Hosts, Callable[[], Coroutine
                 run_out,
                 f"The kernel of this machine kills for real, in a small cgroup ({kind}). Ctrl-C ends it.",
             )
+    return await _recorded(stack, NO_REAL_KILL)
+
+
+async def _recorded(stack: AsyncExitStack, note: str) -> Machine:
+    """A host that was recorded while its kernel killed."""
     simulated = await stack.enter_async_context(SimulatedHosts([HOST]))
 
     async def replay() -> str:
         simulated.trigger(HOST)
         return "A recorded kill is replayed."
 
-    return (
-        simulated,
-        replay,
-        (
-            "This machine lets nobody make a memory cgroup or read the kernel log here, so a recorded host is replayed."
-        ),
-    )
+    return simulated, replay, note
 
 
 async def _log_readable() -> bool:
     """Whether the kernel log can be read at all: without it a real kill would go unseen."""
-    async with LocalHosts(HOST) as hosts:
+    async with LocalHosts(HOST, become=False) as hosts:
         try:
             result = await hosts.run(HOST, facts.read(int(time.time()) - 60), timeout_s=20)
         except OombotError:

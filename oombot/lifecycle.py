@@ -26,6 +26,13 @@ TRANSITIONS: Final[Mapping[str, frozenset[str]]] = {
 }
 
 UNFINISHED: Final = ("approved", "running", "applied")  # what a restarted bot must look after
+UNDOING: Final = (
+    "pending",
+    "approved",
+    "running",
+    "applied",
+    "verified",
+)  # an undo in these stands in the way
 CHANGED: Final = ("verified", "unverified", "contradicted")  # the host may be changed: undo is offered
 
 SAID: Final[Mapping[str, str]] = {

@@ -12,7 +12,6 @@ Scope = Literal["global", "memcg"]
 Json = Mapping[str, Any]
 
 
-# ------------------------------------------------------------------ commands
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Command:
     """One command for a host: argv as a list, never a shell string, and the bytes for its standard input.
@@ -34,7 +33,6 @@ class CommandResult:
     stderr: bytes = b""
 
 
-# ------------------------------------------------------------------ what a log says
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
     """One log message freed from its transport (syslog prefix, JSON frame, kmsg header).
@@ -55,10 +53,7 @@ class Entry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gap:
-    """A stretch of the log that was not seen, with the reason; it is reported, never papered over.
-
-    `unreadable` means that the source can not be read at all.
-    """
+    """A stretch of the log that was not seen, and why; `unreadable`: the source can not be read at all."""
 
     reason: str
     since_s: float | None = None
@@ -125,7 +120,6 @@ class OomKill:
     report: str = ""  # the raw lines, as evidence
 
 
-# ------------------------------------------------------------------ what a host shows
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Process:
     """One row of a host's process table; sizes in kB, None where /proc would not say.
@@ -256,7 +250,6 @@ class HostSnapshot:
     replayed: bool = False
 
 
-# ------------------------------------------------------------------ what a person approves
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
     """One change: why, the command, its undo (decided now, from what was seen) and how a person does it by hand.
@@ -347,7 +340,6 @@ class Audit:
     data: Json = field(default_factory=dict)
 
 
-# ------------------------------------------------------------------ what is stored
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Incident:
     """A stored kill: `history` is true for what happened before the host was first seen (never posted)."""
@@ -396,8 +388,8 @@ class Message:
 class Position:
     """How far the log of a host has been read: the detector, its cursor and when the host last answered.
 
-    `cursor` is None until this detector has caught up once. `baselined_s` is the host's own time when it was first
-    looked at: what happened before that is history.
+    `cursor` is None until this detector has caught up once; what happened before `baselined_s`, the host's own time
+    when it was first looked at, is history.
     """
 
     host: str

@@ -23,6 +23,7 @@ class Hosts(Protocol):
         """Run to the end and return everything; a non-zero exit is a result, not an error.
 
         `timeout_s` covers connecting, opening the channel and running; the host kills the command by itself too.
+        Waiting for other commands of the bot on the same host comes before it.
         """
         ...
 
@@ -36,6 +37,11 @@ class Hosts(Protocol):
 
 class Chat(Protocol):
     """Says things in Slack and asks about people. Every failure is a ChatError."""
+
+    @property
+    def team_id(self) -> str:
+        """Our own workspace."""
+        ...
 
     async def post(
         self, channel: str, view: Json, *, key: str, version: int, thread_ts: str | None
@@ -98,8 +104,8 @@ class Store(Protocol):
     ) -> list[Incident]:
         """Store kills, their messages and the position at once; return those that were new.
 
-        A kill of the same host, boot and pid within 2 s of kernel time (of wall time where there is no kernel
-        time) is the same kill: it is not stored again and its message is not queued.
+        A kill that `sameness.same_kill` finds stored already is not stored again and its message is not queued;
+        what only the second print knows is added to the stored one.
         """
         ...
 
@@ -121,7 +127,8 @@ class Store(Protocol):
     async def due_messages(self, now_s: float) -> list[Message]:
         """What must be posted or edited now: per channel the oldest due one, new posts before edits of others.
 
-        A reply is due only once its thread's parent has a ts.
+        A reply waits while its thread's parent is still to be posted; without a parent it goes into the channel.
+        Edits of plan cards come first: their buttons must vanish before a run.
         """
         ...
 
@@ -146,8 +153,21 @@ class Store(Protocol):
         ...
 
     # -- requests
-    async def add_request(self, request: Request, audit: Audit, drafts: Sequence[Draft] = ()) -> None:
-        """Store a new request with its audit line and its messages."""
+    async def add_request(self, request: Request, audit: Audit, drafts: Sequence[Draft] = ()) -> bool:
+        """Store a new request with its audit line and its messages; false when its original has an undo already."""
+        ...
+
+    async def replace_stale(
+        self,
+        request_id: str,
+        *,
+        audit: Audit,
+        drafts: Sequence[Draft],
+        fresh: Request,
+        fresh_audit: Audit,
+        fresh_drafts: Sequence[Draft],
+    ) -> bool:
+        """Move a request as `transition` does and, only when it moved, store the one that takes its place."""
         ...
 
     async def request(self, request_id: str) -> Request | None:
@@ -166,8 +186,11 @@ class Store(Protocol):
         approver: str | None = None,
         evidence: Json | None = None,
         drafts: Sequence[Draft] = (),
+        not_after_s: float | None = None,
     ) -> bool:
         """Move from audit.state_from to audit.state_to with one conditional UPDATE; false = somebody was faster.
+
+        With `not_after_s` it moves only a request that has not expired by then.
 
         Messages and the audit line are written only when the move was made.
         """

@@ -49,6 +49,9 @@ class FakeChat:
     drop_after_accept: int = 0  # that many posts are accepted, and the answer is lost
     directory_down: bool = False
     history_scope: bool = True
+    team_id: str = TEAM
+    on_lookup: Callable[[], None] = lambda: None
+    files: list[tuple[str, str, str]] = field(default_factory=list)  # (thread ts, filename, content)
 
     async def post(
         self, channel: str, view: Json, *, key: str, version: int, thread_ts: str | None
@@ -86,12 +89,19 @@ class FakeChat:
     async def members(self, usergroup_id: str) -> frozenset[str]:
         if self.directory_down:
             raise ChatError("fatal_error", code="fatal_error")
+        self.on_lookup()
         return MEMBERS.get(usergroup_id, frozenset())
 
     async def is_person(self, user_id: str, team_id: str) -> bool:
         if self.directory_down:
             raise ChatError("fatal_error", code="fatal_error")
         return user_id in PEOPLE and team_id == TEAM
+
+    async def upload(
+        self, channel_id: str, thread_ts: str, *, filename: str, title: str, content: str
+    ) -> None:
+        self._maybe_refuse()
+        self.files.append((thread_ts, filename, content))
 
     def message(self, key: str) -> Posted:
         """The one message of this key."""
@@ -119,6 +129,8 @@ class FakeMachine:
     runs: dict[str, Json] = field(default_factory=dict)
     writes: int = 0
     on_run: Callable[[], None] = lambda: None
+    answer: Json | None = None  # what the helper says instead of the truth
+    readings: int = 0
 
     def snapshot(self) -> HostSnapshot:
         """What a reading shows."""
@@ -127,6 +139,7 @@ class FakeMachine:
 
     async def now(self, host: str, *, timeout_s: float | None = None) -> HostSnapshot:
         """Stand in for Readings.now."""
+        self.readings += 1
         if self.down:
             raise HostUnreachableError(f"{host} can not be reached")
         return self.snapshot()
@@ -156,7 +169,7 @@ class FakeMachine:
         if self.lose_answer:
             self.lose_answer = False
             raise HostUnreachableError("the link was lost")
-        return _answer(self.runs[body["id"]])
+        return _answer(self.answer or self.runs[body["id"]])
 
     def follow(self, host: str, command: Command) -> AsyncIterator[bytes]:
         """Nothing to follow here."""

@@ -46,7 +46,7 @@ def test_digest_binds(other: Plan) -> None:
 
 def test_undo_puts_back_what_was_seen() -> None:
     """The undo of a change runs the undo commands in reverse and reads the value from before."""
-    undo = plans.undo(REMEDIATION, make(host()), host(oom_score_adj=500))
+    undo = plans.undo(REMEDIATION, make(host()), host(oom_score_adj=500), Policy())
     assert [step.do.argv[-1] for step in undo.steps] == ["0"]
     assert (undo.before, undo.after) == ("oom_score_adj of pid 4242: 500", "oom_score_adj of pid 4242: 0")
 
@@ -54,19 +54,21 @@ def test_undo_puts_back_what_was_seen() -> None:
 def test_undo_of_a_gone_process_is_refused() -> None:
     """What has exited took its score with it."""
     with pytest.raises(RefusedError, match="not running"):
-        plans.undo(REMEDIATION, make(host()), a_snapshot(a_process(7, "sshd")))
+        plans.undo(REMEDIATION, make(host()), a_snapshot(a_process(7, "sshd")), Policy())
 
 
 def test_undo_of_what_is_back_already_is_refused() -> None:
     """Nothing is run to reach a value that is there."""
     with pytest.raises(RefusedError, match="Nothing to undo"):
-        plans.undo(REMEDIATION, make(host()), host(oom_score_adj=0))
+        plans.undo(REMEDIATION, make(host()), host(oom_score_adj=0), Policy())
 
 
 def test_undo_says_when_somebody_else_changed_it() -> None:
-    """A value that is neither ours nor the old one is shown as a warning."""
-    undo = plans.undo(REMEDIATION, make(host()), host(oom_score_adj=77))
-    assert [check.ok for check in undo.checks] == [True, None]
+    """A value that is neither ours nor the old one makes a fresh plan from there, with a warning."""
+    undo = plans.undo(REMEDIATION, make(host()), host(oom_score_adj=77), Policy())
+    assert (undo.before, undo.after) == ("oom_score_adj of pid 4242: 77", "oom_score_adj of pid 4242: 0")
+    assert "somebody has changed it" in undo.checks[-1].text
+    assert undo.checks[-1].ok is None
 
 
 def test_problems_after_a_good_run() -> None:

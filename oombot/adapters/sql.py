@@ -25,11 +25,11 @@ from oombot.adapters.tables import (
     incident_row,
     request_from,
     request_row,
-    same_kill,
     to_json,
 )
 from oombot.errors import OombotError
 from oombot.model import Audit, Draft, Incident, Json, Message, Position, Request
+from oombot.sameness import same_kill
 
 BUSY = ("approved", "running")
 OPEN_UNDO = ("pending", "approved", "running", "applied", "verified")

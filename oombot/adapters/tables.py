@@ -24,10 +24,6 @@ from sqlalchemy import (
 from oombot.model import Audit, Draft, Incident, OomKill, Plan, Position, Request
 
 METADATA = MetaData()
-SAME_KILL_S = 2.0
-SAME_BOOT_S = (
-    120.0  # wall clocks are set and drift; seconds since an unnamed boot come again after every boot
-)
 _EVIDENCE = ("constraint_line", "kill_line_truncated", "kill_line")  # weakest first
 _NOT_KNOWLEDGE = ("pid", "comm", "killer", "evidence", "report", "time_s", "time_approximate")
 
@@ -183,27 +179,6 @@ def request_from(row: RowMapping) -> Request:
 
 
 # ------------------------------------------------------------------ one kill, printed twice
-def same_kill(one: OomKill, other: OomKill) -> bool:
-    """Whether two kills of one host are one: pid and boot agree and kernel time is within 2 s.
-
-    Where either boot is unknown and both wall times are known, those must be within 120 s as well. Wall time
-    stands in where kernel time is missing on either; where both are missing, the same text decides.
-    """
-    if one.pid != other.pid or (one.boot_id and other.boot_id and one.boot_id != other.boot_id):
-        return False
-    if one.mono_s is not None and other.mono_s is not None:
-        return abs(one.mono_s - other.mono_s) <= SAME_KILL_S and _may_be_one_boot(one, other)
-    if one.time_s is not None and other.time_s is not None:
-        return abs(one.time_s - other.time_s) <= SAME_KILL_S
-    return (one.comm, one.report) == (other.comm, other.report)
-
-
-def _may_be_one_boot(one: OomKill, other: OomKill) -> bool:
-    if (one.boot_id and other.boot_id) or one.time_s is None or other.time_s is None:
-        return True
-    return abs(one.time_s - other.time_s) <= SAME_BOOT_S
-
-
 def enriched(stored: OomKill, again: OomKill) -> OomKill:
     """Return the stored kill with what only the other print knows; what is known stays as it is."""
     gains: dict[str, Any] = {}

@@ -59,6 +59,7 @@ def run(config: ConfigOption = CONFIG) -> None:
 @app.command()
 def demo(
     port: Annotated[int, typer.Option(help="Port of the page on 127.0.0.1; 0 takes any free one.")] = 4477,
+    replay: Annotated[bool, typer.Option("--replay", help="Replay a recorded host instead.")] = False,
 ) -> None:
     """Try everything here and now: a local Slack, the bot, and a process that the kernel really kills."""
     from oombot import demo as demonstration
@@ -68,7 +69,9 @@ def demo(
         typer.echo(line)
         sys.stdout.flush()
 
-    until_stopped(lambda stop: demonstration.serve(port=port, say=say, stop=stop), level=WARNING)
+    until_stopped(
+        lambda stop: demonstration.serve(port=port, say=say, stop=stop, replay=replay), level=WARNING
+    )
 
 
 @app.command()

@@ -49,7 +49,11 @@ def _first(group: BaseExceptionGroup[OombotError]) -> OombotError:
 def _configure_logs(level: int) -> None:
     """One line per event on standard error: for people on a terminal, as JSON elsewhere."""
     on_terminal = sys.stderr.isatty()
-    renderer = structlog.dev.ConsoleRenderer() if on_terminal else structlog.processors.JSONRenderer()
+    renderer = (
+        structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
+        if on_terminal
+        else structlog.processors.JSONRenderer()
+    )
     logging.basicConfig(
         stream=sys.stderr, level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s"
     )

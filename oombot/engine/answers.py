@@ -10,6 +10,7 @@ from oombot.engine.context import Context
 from oombot.engine.readings import Readings
 from oombot.errors import RefusedError
 from oombot.model import HostSnapshot, Incident, Json, OomKill, Process
+from oombot.sameness import same_kill
 
 REMEMBERED = 200
 KNOWN = 500
@@ -141,17 +142,6 @@ class Answers:
             if same_kill(incident.kill, wanted):
                 return incident.id
         return None
-
-
-def same_kill(one: OomKill, other: OomKill) -> bool:
-    """Whether two records tell of one kill: same pid and boot, within 2 s of the kernel's clock (else of wall time)."""
-    if one.pid != other.pid or (one.boot_id and other.boot_id and one.boot_id != other.boot_id):
-        return False
-    if one.mono_s is not None and other.mono_s is not None:
-        return abs(one.mono_s - other.mono_s) <= 2.0
-    if one.time_s is not None and other.time_s is not None:
-        return abs(one.time_s - other.time_s) <= 2.0
-    return one.report == other.report
 
 
 def unlinked(word: str) -> str:

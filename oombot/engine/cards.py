@@ -1,31 +1,31 @@
 """The card of a kill: posted from the log at once, then edited as the host tells more."""
 
-import asyncio
-
 from oombot import triage
 from oombot.engine.context import Context
 from oombot.engine.drafts import incident_key
+from oombot.engine.looks import AGAIN_S, Looks
 from oombot.engine.readings import Readings
-from oombot.errors import HostError, RefusedError
+from oombot.errors import RefusedError
 from oombot.model import Draft, Gap, HostSnapshot, Incident
 
-LOOKS_S = (0.0, 10.0, 60.0)  # when the host is read again after a kill: at once, restarted?, still up?
 EARLIER_S = 7 * 86400.0
 RECENT_S = 600.0
+RECENT_KILLS = 200
 
 
 class Cards:
     """Draws incident cards from what is stored and what the host says now."""
 
-    def __init__(self, context: Context, readings: Readings) -> None:
-        """Take the shared parts."""
-        self._ctx, self._readings = context, readings
+    def __init__(self, context: Context, readings: Readings, *, again_s: float = AGAIN_S) -> None:
+        """Take the shared parts; a silent host is looked at again after `again_s`."""
+        self._ctx, self._readings, self._again_s = context, readings, again_s
+        self._looks: dict[str, Looks] = {}
 
     async def draft(
-        self, incident: Incident, *, snapshot: HostSnapshot | None, replayed: bool = False
+        self, incident: Incident, *, snapshot: HostSnapshot | None, replayed: bool = False, unread: str = ""
     ) -> Draft:
-        """The card as a message; without a snapshot it says what the log alone says."""
-        story = await self.story(incident, snapshot=snapshot)
+        """The card as a message; without a snapshot it says what the log alone says, and `unread` why."""
+        story = await self.story(incident, snapshot=snapshot, unread=unread)
         view = self._ctx.views.incident(
             story,
             incident_id=incident.id,
@@ -36,45 +36,51 @@ class Cards:
         )
         return Draft(key=incident_key(incident.id), channel=incident.channel, view=view)
 
-    async def story(self, incident: Incident, *, snapshot: HostSnapshot | None) -> triage.KillStory:
+    async def story(
+        self, incident: Incident, *, snapshot: HostSnapshot | None, unread: str = ""
+    ) -> triage.KillStory:
         """The kill in sentences, with the earlier kills of its host."""
-        earlier = await self._ctx.store.incidents(incident.host, since_s=incident.seen_s - EARLIER_S)
+        since = incident.seen_s - EARLIER_S
+        earlier = await self._ctx.store.incidents(incident.host, since_s=since, limit=RECENT_KILLS)
         return triage.about_kill(
             incident.kill,
             host=incident.host,
             snapshot=snapshot,
             earlier=[other.kill for other in earlier if other.id != incident.id and _before(other, incident)],
             seen_s=incident.seen_s,
+            unread=unread,
         )
 
-    async def enrich(self, incident: Incident) -> None:
-        """Read the host a few times after the kill and edit the card; a host that is silent leaves it as it is."""
-        for wait_s in LOOKS_S:
-            await asyncio.sleep(wait_s)
-            try:
-                snapshot = await self._readings.now(incident.host)
-            except HostError as error:
-                self._ctx.log(host=incident.host, incident=incident.id).warning(
-                    "not_enriched", error=str(error)
-                )
-                continue
-            known = (
-                await self._ctx.store.incident(incident.id) or incident
-            )  # a second print may have told more
-            await self._ctx.store.put_messages([await self.draft(known, snapshot=snapshot)])
-            self._ctx.wake.set()
+    async def first_draft(self, incident: Incident, *, replayed: bool) -> Draft:
+        """The card from the log alone. A kill whose card can not be drawn is told in plain words, never lost."""
+        try:
+            return await self.draft(incident, snapshot=None, replayed=replayed)
+        except Exception:
+            self._ctx.log(host=incident.host, incident=incident.id).exception("card_not_drawn")
+            text = f"OOM kill on {incident.host}: pid {incident.kill.pid}. Its card could not be drawn."
+            view = self._ctx.views.notice(text, fix=f"/oom {incident.host}")
+            return Draft(key=incident_key(incident.id), channel=incident.channel, view=view)
+
+    def enrich(self, incident: Incident) -> None:
+        """Fill the card in from readings of the host: at once, after 10 s, after 60 s."""
+        looks = self._looks.get(incident.host)
+        if looks is None:
+            looks = self._looks[incident.host] = Looks(
+                self._ctx, self._readings, self, incident.host, again_s=self._again_s
+            )
+        looks.add(incident.id)
 
     async def recover(self) -> None:
         """After a restart: go on with the cards that were still being filled in."""
         since = self._ctx.clock() - RECENT_S
-        for incident in await self._ctx.store.incidents(since_s=since):
+        for incident in await self._ctx.store.incidents(limit=RECENT_KILLS):
             if not incident.history and incident.seen_s > since:
-                self._ctx.spawn(self.enrich(incident))
+                self.enrich(incident)
 
-    async def gap(self, host: str, gap: Gap) -> None:
-        """Say that a stretch of a host's log was not seen: silence would claim that nothing happened."""
+    async def gap(self, host: str, gap: Gap, *, name: str) -> None:
+        """Say that a stretch of a host's log was not seen; `name` is the gap's own, so that it is said once."""
         draft = Draft(
-            key=f"gap:{host}:{self._ctx.new_id()}",
+            key=f"gap:{host}:{name}",
             channel=self._ctx.settings.channel(host),
             view=self._ctx.views.host_gap(host, gap.reason, since_s=gap.since_s),
         )

@@ -17,6 +17,8 @@ from oombot.model import Draft, HostSnapshot, Incident, Json, Person
 
 ANSWER_WITHIN_S = 8.0  # a person waits no longer for a host: what is stored is shown, and edited later
 LATE_ANSWER_S = 120.0
+EXCERPT = 2900  # characters of a report that its message holds
+ATTACH_AGAIN_S, ATTACH_TRIES = 0.5, 60
 FORM = "oom_score_adj"  # the remediation that the form of "More fixes…" fills in
 
 Say = Callable[[Json, bool], Awaitable[None]]  # an ephemeral view; true = in place of the one before
@@ -97,7 +99,9 @@ class Desk:
             host, incident_id, channel_id = self._unpack(private)
             params = self.context.remediations[FORM].parse(values)
         except ConfigError as error:
-            return dict(problem.split(": ", 1) for problem in error.problems)
+            return {problem.partition(": ")[0]: problem.partition(": ")[2] for problem in error.problems}
+        except OombotError as error:
+            return {"process": str(error)}
 
         async def propose() -> None:
             try:
@@ -203,16 +207,37 @@ class Desk:
         await visit.modal.update(views.fix_modal(host, candidates, chosen=None, private=private))
 
     async def _kernel_report(self, visit: Visit, incident_id: str) -> None:
+        """The report in the thread; one that does not fit into a message also as a file, once."""
+        await self.people.check(visit.person)
         incident = await self._incident(incident_id)
+        key, long = f"report:{incident.id}", len(incident.kill.report) > EXCERPT
+        known = await self.context.store.message(key)
         draft = Draft(
-            key=f"report:{incident.id}",
+            key=key,
             channel=incident.channel,
-            view=self.context.views.report(await self.cards.story(incident, snapshot=None)),
+            view=self.context.views.report(await self.cards.story(incident, snapshot=None), attached=long),
             thread_key=incident_key(incident.id),
         )
         await self.context.store.put_messages([draft])
         self.context.wake.set()
-        await visit.say(self.context.views.notice("The kernel's report is in the thread."), False)
+        where = f"in #{incident.channel}" if incident.history else "in the thread"
+        await visit.say(self.context.views.notice(f"The kernel's report is {where}."), False)
+        if known is None and long:
+            await self._attach(incident, key)
+
+    async def _attach(self, incident: Incident, key: str) -> None:
+        """Put the whole report under the message, once that stands."""
+        for _ in range(ATTACH_TRIES):
+            message = await self.context.store.message(key)
+            if message is not None and message.ts is not None and message.channel_id is not None:
+                parent = await self.context.store.message(incident_key(incident.id))
+                thread_ts = parent.ts if parent is not None and parent.ts is not None else message.ts
+                name = f"oom-{incident.host}-{incident.kill.pid}.txt"
+                await self.context.chat.upload(
+                    message.channel_id, thread_ts, filename=name, title=name, content=incident.kill.report
+                )
+                return
+            await asyncio.sleep(ATTACH_AGAIN_S)
 
     async def _share(self, visit: Visit, ask: str) -> None:
         """Ask again and post the answer for everybody in the channel."""

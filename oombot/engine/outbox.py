@@ -9,6 +9,7 @@ from oombot.model import Draft, Json, Message
 PACE_S = 1.0  # Slack: one message per second and channel
 IDLE_S = 1.0
 LONGEST_WAIT_S = 300.0
+GONE = ("message_not_found", "cant_update_message", "edit_window_closed")
 HISTORY_SLACK_S = 120.0  # clocks of Slack and ours may differ
 
 
@@ -76,6 +77,18 @@ class Outbox:
             await self._post(message)
         except ChatError as error:
             await self._failed(message, error)
+
+    async def _edit(self, message: Message, channel_id: str, ts: str) -> None:
+        """Edit; a message that somebody has deleted in Slack stays deleted."""
+        try:
+            await self._ctx.chat.update(
+                channel_id, ts, message.view, key=message.key, version=message.version
+            )
+        except ChatError as error:
+            if error.code not in GONE:
+                raise
+            self._ctx.log(key=message.key).warning("message_gone", code=error.code)
+        await self._ctx.store.message_sent(message.key, message.version, channel_id, ts)
 
     async def _post(self, message: Message) -> None:
         thread_ts, channel = await self._thread(message)

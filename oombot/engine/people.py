@@ -12,6 +12,11 @@ class People:
         """Take the context."""
         self._ctx = context
 
+    @property
+    def own_team(self) -> str:
+        """Our own workspace's id: who approved was checked to be of it at the press."""
+        return self._ctx.chat.team_id
+
     async def check(self, person: Person) -> None:
         """Refuse bots, guests, deactivated users and other workspaces' people."""
         try:

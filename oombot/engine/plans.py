@@ -45,8 +45,12 @@ def make(remediation: Remediation, params: Any, snapshot: HostSnapshot, policy: 
     )
 
 
-def undo(remediation: Remediation, plan: Plan, snapshot: HostSnapshot) -> Plan:
-    """The plan that puts back what `plan` changed; RefusedError when its target is gone or it can not be undone."""
+def undo(remediation: Remediation, plan: Plan, snapshot: HostSnapshot, policy: Policy) -> Plan:
+    """The plan that puts back what `plan` changed; RefusedError when its target is gone or it can not be undone.
+
+    While the change still stands, these are the undo commands that were approved with it, in reverse. When
+    somebody else has changed the value since, it is a fresh plan from there to the old value.
+    """
     params = remediation.params(**plan.params)
     seen = remediation.inspect(params, snapshot)
     now = remediation.state(params, seen)
@@ -54,20 +58,18 @@ def undo(remediation: Remediation, plan: Plan, snapshot: HostSnapshot) -> Plan:
         raise RefusedError(f"Nothing to undo: {now} already.")
     if any(step.undo is None for step in plan.steps):
         raise RefusedError("A step of this change can not be undone.")
-    checks = [
-        Check(ok=True, text="the target is still the same"),
-        Check(
-            ok=True if now == plan.after else None,
-            text=f"it still reads what was written ({plan.after}); now: {now}",
-        ),
-    ]
+    title = f"Undo: {plan.title}"
+    if now != plan.after:
+        fresh = make(remediation, remediation.back(plan), snapshot, policy)
+        note = Check(ok=None, text=f"somebody has changed it since oombot wrote {plan.after}; now: {now}")
+        return replace(fresh, title=title, checks=(*fresh.checks, note))
     return _digested(
         replace(
             plan,
-            title=f"Undo: {plan.title}",
+            title=title,
             boot_id=snapshot.boot_id,
             steps=tuple(_reversed(step) for step in reversed(plan.steps)),
-            checks=tuple(checks),
+            checks=(Check(ok=True, text=f"it still reads what was written ({plan.after})"),),
             effect=(f"Puts back {plan.before}",),
             before=now,
             after=plan.before,
@@ -132,6 +134,7 @@ def _digested(plan: Plan) -> Plan:
         "boot_id": plan.boot_id,
         "remediation": plan.remediation,
         "params": plan.params,
+        "before": plan.before,
         "steps": [[_command(step.do), _command(step.undo)] for step in plan.steps],
     }
     text = json.dumps(bound, sort_keys=True, separators=(",", ":"), ensure_ascii=True)

@@ -12,11 +12,12 @@ from oombot.engine.readings import Readings
 from oombot.engine.runs import Runs
 from oombot.errors import (
     AlreadyDecidedError,
+    DecisionError,
     NotApproverError,
     PlanExpiredError,
     RefusedError,
 )
-from oombot.lifecycle import CHANGED, SAID
+from oombot.lifecycle import CHANGED, SAID, UNDOING
 from oombot.model import Audit, Person, Plan, Request
 
 
@@ -48,22 +49,18 @@ class Remedies:
                 "oombot does not run in apply mode: nothing was run. Run the shown command by hand."
             )
         ruling = policy.may_decide(
-            self._ctx.settings.policy, request, person.user_id, await self._groups(person)
+            self._ctx.settings.policy, request, person.user_id, await self._people.groups(person)
         )
         if not ruling.allowed:
             await self._refused(request, person, ruling.rule)
             raise NotApproverError(f"{ruling.rule} Nothing was run.")
-        other = await self._ctx.store.busy(request.plan.host)
-        if other is not None:
-            raise RefusedError(
-                f"Another change is running on {request.plan.host} ({other.plan.title}). Try again."
-            )
+        await self._not_busy(request)
         return await self._take(request, person)
 
     async def deny(self, request_id: str, person: Person) -> Request:
         """Close a pending request without running it; the requester may withdraw their own."""
         request = await self._open(request_id, person)
-        groups = await self._groups(person)
+        groups = await self._people.groups(person)
         if person.user_id != request.requester and not policy.is_approver(
             self._ctx.settings.policy, person.user_id, groups
         ):
@@ -88,19 +85,22 @@ class Remedies:
         request = await self._ctx.store.request(request_id)
         if request is None:
             raise RefusedError("oombot knows no such change. Nothing was run.")
-        await self._people.check(person)
-        if request.state not in CHANGED and request.state != "failed":
+        await self._checked(request, person)
+        settings = self._ctx.settings
+        if settings.mode == "observe":
+            raise RefusedError("oombot runs in observe mode: it proposes nothing, not even an undo.")
+        if request.state not in (*CHANGED, "failed"):
             raise RefusedError(f"There is nothing to undo: the request {SAID[request.state]}.")
-        for earlier in await self._ctx.store.undo_requests(request.id):
-            if earlier.state in ("pending", "approved", "running", "applied", "verified"):
-                raise AlreadyDecidedError(f"An undo of this {SAID[earlier.state]}.")
+        await self._not_busy(request)
+        if any(earlier.state in UNDOING for earlier in await self._ctx.store.undo_requests(request.id)):
+            raise await self._undone(request.id)  # asked again in the transaction that adds the undo
         remediation = self._ctx.remediations[request.plan.remediation]
         snapshot = await self._readings.now(request.plan.host)
-        plan = plans.undo(remediation, request.plan, snapshot)
-        alone = policy.may_undo(self._ctx.settings.policy, person.user_id, await self._groups(person))
         stands = plans.stands(remediation, request.plan, snapshot)
+        plan = plans.undo(remediation, request.plan, snapshot, settings.policy)
+        alone = policy.may_undo(settings.policy, person.user_id, await self._people.groups(person))
         undoing = await self._post(plan, person, incident_id=request.incident_id, undo_of=request.id)
-        if alone.allowed and stands and self._ctx.settings.mode == "apply":
+        if alone.allowed and stands and settings.mode == "apply":
             return await self._take(undoing, person)
         return undoing
 
@@ -118,9 +118,10 @@ class Remedies:
             audit=self._audit(request, person.user_id, "approved"),
             approver=person.user_id,
             drafts=[decided_draft(self._ctx, approved)],
+            not_after_s=self._ctx.clock(),
         )
         if not moved:
-            raise await self._already(request.id)
+            raise await self._too_late(request)
         self._ctx.wake.set()
         self._ctx.spawn(self._runs.run(approved))
         return approved
@@ -140,13 +141,15 @@ class Remedies:
             undo_of=undo_of,
             channel=settings.channel(plan.host),
         )
-        await self._ctx.store.add_request(
+        added = await self._ctx.store.add_request(
             request,
             audit_line(
                 self._ctx, request, actor=person.user_id, event="proposed", state_from="", state_to="pending"
             ),
             [plan_draft(self._ctx, request)],
         )
+        if not added:
+            raise await self._undone(undo_of)
         self._ctx.wake.set()
         return request
 
@@ -154,7 +157,7 @@ class Remedies:
         request = await self._ctx.store.request(request_id)
         if request is None:
             raise RefusedError("oombot knows no such request. Nothing was run.")
-        await self._people.check(person)
+        await self._checked(request, person)
         if request.state != "pending":
             raise await self._already(request_id)
         if request.expires_s <= self._ctx.clock():
@@ -162,8 +165,36 @@ class Remedies:
             raise PlanExpiredError
         return request
 
-    async def _groups(self, person: Person) -> frozenset[str]:
-        return await self._people.groups(person)
+    async def _checked(self, request: Request, person: Person) -> None:
+        """Whoever is no full member of the workspace is refused, and the press is in the audit trail."""
+        try:
+            await self._people.check(person)
+        except NotApproverError as error:
+            await self._refused(request, person, str(error))
+            raise
+
+    async def _not_busy(self, request: Request) -> None:
+        other = await self._ctx.store.busy(request.plan.host)
+        if other is not None:
+            raise RefusedError(
+                f"Another change is running on {request.plan.host} ({other.plan.title}). Nothing was run; try again."
+            )
+
+    async def _too_late(self, request: Request) -> DecisionError:
+        """Why an approval moved nothing: it expired meanwhile, or somebody was faster."""
+        now = await self._ctx.store.request(request.id)
+        if now is not None and now.state == "pending":
+            await self._expire(now)
+            return PlanExpiredError()
+        return await self._already(request.id)
+
+    async def _undone(self, request_id: str | None) -> AlreadyDecidedError:
+        for earlier in await self._ctx.store.undo_requests(request_id or ""):
+            if earlier.state in UNDOING:
+                return AlreadyDecidedError(
+                    f"An undo of this {SAID[earlier.state]}. Your press changed nothing."
+                )
+        return AlreadyDecidedError()
 
     async def _already(self, request_id: str) -> AlreadyDecidedError:
         request = await self._ctx.store.request(request_id)

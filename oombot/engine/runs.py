@@ -6,44 +6,49 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from oombot import helper_call
+from oombot import helper_call, policy
 from oombot.engine import plans
 from oombot.engine.context import Context
 from oombot.engine.drafts import audit_line, decided_draft, outcome_draft, plan_draft
 from oombot.engine.outbox import Outbox
+from oombot.engine.people import People
 from oombot.engine.readings import Readings
-from oombot.errors import CommandFailedError, HostError, OombotError, PlanStaleError, RefusedError
+from oombot.errors import (
+    CommandFailedError,
+    DecisionError,
+    HostError,
+    NotApproverError,
+    PlanStaleError,
+    RefusedError,
+)
 from oombot.lifecycle import UNFINISHED
-from oombot.model import Draft, HostSnapshot, Plan, Request
+from oombot.model import Draft, HostSnapshot, Person, Plan, Request
 
 RUN_TIMEOUT_S = 120.0
 BUTTONS_GONE_WITHIN_S = 3.0
 SETTLE_S = 0.2
-STILL_RUNNING_S, STILL_RUNNING_TRIES = 1.0, 10
+AGAIN_S = (1.0, 2.0, 5.0, 10.0, *[30.0] * 28)  # a quarter of an hour
 
 
 class Runs:
     """Takes an approved request to its end. Every move is stored before the next thing happens."""
 
-    def __init__(self, context: Context, readings: Readings, outbox: Outbox) -> None:
-        """Take the shared parts."""
-        self._ctx, self._readings, self._outbox = context, readings, outbox
+    def __init__(
+        self,
+        context: Context,
+        readings: Readings,
+        people: People,
+        outbox: Outbox,
+        *,
+        again_s: Sequence[float] = AGAIN_S,
+    ) -> None:
+        """Take the shared parts; `again_s` are the waits between questions to a host that lost its link."""
+        self._ctx, self._readings, self._people, self._outbox = context, readings, people, outbox
+        self._again_s = tuple(again_s)
         self._locks: dict[str, asyncio.Lock] = {}
 
     async def run(self, request: Request) -> None:
-        """Run an approved request; whatever goes wrong is said on its card."""
-        async with self._locks.setdefault(request.plan.host, asyncio.Lock()):
-            try:
-                await self._run(request)
-            except OombotError as error:
-                await self._fail(request, str(error))
-
-    async def recover(self) -> None:
-        """After a restart: finish what was approved, find out what was running, verify what was applied."""
-        for request in await self._ctx.store.requests(UNFINISHED):
-            self._ctx.spawn(self._recover(request))
-
-    async def _recover(self, request: Request) -> None:
+        """Take an unfinished request to its end; whatever goes wrong is said on its card."""
         async with self._locks.setdefault(request.plan.host, asyncio.Lock()):
             try:
                 if request.state == "approved":
@@ -52,8 +57,14 @@ class Runs:
                     await self._reattach(request)
                 else:
                     await self._verify(request, None)
-            except OombotError as error:
-                await self._fail(request, str(error))
+            except Exception as error:
+                self._ctx.log(request=request.id, host=request.plan.host).exception("run_failed")
+                await self._fail(request, str(error) or type(error).__name__)
+
+    async def recover(self) -> None:
+        """After a restart: finish what was approved, find out what was running, verify what was applied."""
+        for request in await self._ctx.store.requests(UNFINISHED):
+            self._ctx.spawn(self.run(request))
 
     async def _run(self, request: Request) -> None:
         late = self._ctx.clock() - (request.decided_s or 0.0) > self._ctx.settings.policy.run_within_s
@@ -62,15 +73,16 @@ class Runs:
             return
         await self._outbox.settled(f"plan:{request.id}", within_s=BUTTONS_GONE_WITHIN_S)
         try:
+            await self._still_allowed(request)
             before = await self._readings.now(request.plan.host)
             fresh = await self._replan(request, before)
-        except (HostError, RefusedError) as error:
-            await self._move(request, "stale", note=f"not run: {error}")
+        except (HostError, DecisionError) as error:
+            await self._move(request, "failed", note=f"not run: {error}")
             return
         if fresh.digest != request.plan.digest:
             await self._stale(request, fresh)
             return
-        evidence = {"before": _state(self._ctx, fresh, before), "login": before.login_uid}
+        evidence = {"before": fresh.before}
         if not await self._move(request, "running", evidence=evidence):
             return
         running = replace(request, state="running", evidence=evidence)
@@ -81,6 +93,21 @@ class Runs:
             return
         await self._applied(running, result, before)
 
+    async def _still_allowed(self, request: Request) -> None:
+        """The policy counts as it is now, not as it was at the press: the bot may have been restarted since."""
+        if self._ctx.settings.mode != "apply":
+            raise RefusedError(f"oombot runs in {self._ctx.settings.mode} mode now.")
+        approver = Person(user_id=request.approver or "", team_id=self._people.own_team)
+        await self._people.check(approver)
+        groups = await self._people.groups(approver)
+        rules = self._ctx.settings.policy
+        if request.undo_of is not None and request.requester == approver.user_id:
+            ruling = policy.may_undo(rules, approver.user_id, groups)
+        else:
+            ruling = policy.may_decide(rules, request, approver.user_id, groups)
+        if not ruling.allowed:
+            raise NotApproverError(ruling.rule)
+
     async def _replan(self, request: Request, snapshot: HostSnapshot) -> Plan:
         """The same plan from a fresh reading, to compare digests."""
         plan = request.plan
@@ -89,13 +116,12 @@ class Runs:
             original = await self._ctx.store.request(request.undo_of)
             if original is None:
                 raise PlanStaleError
-            return plans.undo(remediation, original.plan, snapshot)
+            return plans.undo(remediation, original.plan, snapshot, self._ctx.settings.policy)
         params = remediation.params(**plan.params)
         return plans.make(remediation, params, snapshot, self._ctx.settings.policy)
 
     async def _stale(self, request: Request, fresh: Plan) -> None:
         """The host changed since the plan was shown: show the new plan, which needs an approval of its own."""
-        await self._move(request, "stale", note="not run: the host has changed since. The new plan follows.")
         now = self._ctx.clock()
         again = replace(
             request,
@@ -108,11 +134,26 @@ class Runs:
             decided_s=None,
             evidence={},
         )
-        draft = plan_draft(self._ctx, again, stale_of=request.id)
-        audit = audit_line(
-            self._ctx, again, actor="oombot", event="replanned", state_from="", state_to="pending"
+        note = "not run: the host has changed since. The new plan follows."
+        stale = decided_draft(self._ctx, replace(request, state="stale"), note=note)
+        await self._ctx.store.replace_stale(
+            request.id,
+            audit=audit_line(
+                self._ctx,
+                request,
+                actor="oombot",
+                event="stale",
+                state_from="approved",
+                state_to="stale",
+                note=note,
+            ),
+            drafts=[stale],
+            fresh=again,
+            fresh_audit=audit_line(
+                self._ctx, again, actor="oombot", event="replanned", state_from="", state_to="pending"
+            ),
+            fresh_drafts=[plan_draft(self._ctx, again, stale_of=request.id)],
         )
-        await self._ctx.store.add_request(again, audit, [draft])
         self._ctx.wake.set()
 
     async def _ask_helper(self, request: Request, body: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -135,24 +176,25 @@ class Runs:
         await self._reattach(request)
 
     async def _reattach(self, request: Request) -> None:
-        """The run's own record on the host decides; what can not be read is unverified, and never run again."""
-        try:
-            result = await self._ask_helper(request, {"op": "result"})
-            for _ in range(STILL_RUNNING_TRIES):
-                if result.get("status") != "running":
-                    break
-                await asyncio.sleep(STILL_RUNNING_S)
+        """The run's own record on the host decides; it is never run again, and a silent host is asked for a while."""
+        for wait_s in (*self._again_s, None):
+            try:
                 result = await self._ask_helper(request, {"op": "result"})
-        except HostError as error:
-            note = f"the host does not say whether it ran: {error}"
-            await self._finish(request, "unverified", {**request.evidence, "problems": [note]})
-            return
-        await self._applied(request, result, None)
+            except HostError as error:
+                problem = f"the host does not say whether it ran: {error}"
+            else:
+                if result.get("status") != "running":
+                    await self._applied(request, result, None)
+                    return
+                problem = "the host says that it is still running"
+            if wait_s is not None:
+                await asyncio.sleep(wait_s)
+        await self._finish(request, "unverified", {**request.evidence, "problems": [problem]})
 
     async def _applied(
         self, request: Request, result: Mapping[str, Any], before: HostSnapshot | None
     ) -> None:
-        evidence = {**request.evidence, "runs": _runs(result)}
+        evidence = {**request.evidence, "runs": _runs(result), "at_s": self._ctx.clock()}
         status = result.get("status")
         if status == "done":
             if await self._move(request, "applied", evidence=evidence, quiet=True):
@@ -187,7 +229,8 @@ class Runs:
         await self._finish(request, "contradicted" if problems else "verified", evidence)
 
     async def _finish(self, request: Request, state: str, evidence: Mapping[str, Any]) -> None:
-        done = replace(request, state=state, evidence=dict(evidence))
+        evidence = {"at_s": self._ctx.clock(), **evidence}
+        done = replace(request, state=state, evidence=evidence)
         undo = state in ("verified", "unverified", "contradicted") and request.undo_of is None
         drafts = [outcome_draft(self._ctx, done, undo=undo), decided_draft(self._ctx, done)]
         if request.undo_of is not None and state == "verified":
@@ -244,10 +287,6 @@ class Runs:
         return moved
 
 
-def _state(context: Context, plan: Plan, snapshot: HostSnapshot) -> str:
-    return plans.state(context.remediations[plan.remediation], plan, snapshot)
-
-
 def _runs(result: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     """What the helper ran, as evidence: argv, exit status and what it said."""
     return [
@@ -256,13 +295,13 @@ def _runs(result: Mapping[str, Any]) -> list[Mapping[str, Any]]:
             "exit_status": step.get("exit"),
             "output": str(step.get("stderr") or step.get("stdout") or "")[:500],
         }
-        for step in result.get("steps", ())
+        for step in result.get("steps") or ()
     ]
 
 
 def _failure(result: Mapping[str, Any]) -> str:
     """The step that failed, in its own words."""
-    for step in result.get("steps", ()):
+    for step in result.get("steps") or ():
         if step.get("exit"):
             return f"{' '.join(step.get('argv', []))}: {step.get('stderr') or 'failed'}"
     return str(result.get("error") or "a step failed")

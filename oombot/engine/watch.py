@@ -1,20 +1,24 @@
 """Following the kernel log of every host: each kill is stored, with its card and the log position, at once."""
 
 import asyncio
-from collections.abc import AsyncIterator
+import hashlib
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
 from dataclasses import replace
 
 from oombot.detectors.shape import Detector
 from oombot.engine.cards import Cards
 from oombot.engine.context import Context
 from oombot.engine.readings import Readings
-from oombot.errors import HostError, OombotError
+from oombot.errors import CommandFailedError, OombotError
 from oombot.model import Draft, Entry, Gap, HostSnapshot, Incident, Live, OomKill, Position
 from oombot.oom_report import OomReportParser
 
 SAVE_EVERY_S = 30.0
-QUIET_S = 3.0  # a report that goes no further is closed after this long
+QUIET_S = 15.0  # a report that goes no further is closed after this long
 AGAIN_FIRST_S, AGAIN_LAST_S = 1.0, 60.0
+UNHEARD_AFTER_S = 120.0  # a host that can not be followed for this long is said so in its channel
+CLOCKS_DIFFER_S = 600.0  # the most that two clocks, or a time derived from seconds since boot, may be apart
 
 
 class Watch:
@@ -25,42 +29,60 @@ class Watch:
         self._ctx, self._readings, self._cards = context, readings, cards
 
     async def run(self, host: str) -> None:
-        """Follow one host; a host that can not be followed is tried again, and its reason is kept."""
-        wait = AGAIN_FIRST_S
+        """Follow one host; a host that can not be followed is tried again, and its channel is told."""
+        wait, unheard_s = AGAIN_FIRST_S, self._ctx.clock()
         while True:
             began = self._ctx.clock()
+            problem, fix = "the log command ended", ""
             try:
                 await self._follow(host)
-                problem = "the log command ended"
-            except HostError as error:
-                problem = str(error)
-                await self._remember_problem(host, problem)
+            except OombotError as error:
+                problem, fix = str(error), error.fix
             except Exception as error:
-                problem = repr(error)
-            wait = AGAIN_FIRST_S if self._ctx.clock() - began > AGAIN_LAST_S else min(wait * 2, AGAIN_LAST_S)
-            self._ctx.log(host=host).warning("watch_interrupted", problem=problem, again_in_s=wait)
+                self._ctx.log(host=host).exception("watch_failed")
+                problem = f"oombot failed ({type(error).__name__}); its log says more"
+            now = self._ctx.clock()
+            if now - began > AGAIN_LAST_S:
+                wait, unheard_s = AGAIN_FIRST_S, now
+            self._ctx.log(host=host).warning("watch_interrupted", problem=problem, fix=fix, again_in_s=wait)
+            if now - unheard_s > UNHEARD_AFTER_S:
+                await self._say_unheard(host, problem, fix)
             await asyncio.sleep(wait)
+            wait = min(wait * 2, AGAIN_LAST_S)
 
-    async def _remember_problem(self, host: str, problem: str) -> None:
-        position = await self._ctx.store.position(host)
-        if position is not None and position.problem != problem:
-            await self._ctx.store.save_position(replace(position, problem=problem))
+    async def _say_unheard(self, host: str, problem: str, fix: str) -> None:
+        """Once a day, host and problem: silence would claim that nothing is killed there."""
+        day = int(self._ctx.clock() // 86400)
+        text = f"{host} is not watched: {problem} OOM kills there go unseen until this is mended."
+        draft = Draft(
+            key=f"unheard:{host}:{day}:{_short(problem)}",
+            channel=self._ctx.settings.channel(host),
+            view=self._ctx.views.notice(text, fix=fix),
+        )
+        try:
+            await self._ctx.store.put_messages([draft])
+            self._ctx.wake.set()
+        except Exception:
+            self._ctx.log(host=host).exception("not_said")
 
     async def _follow(self, host: str) -> None:
         snapshot = await self._readings.now(host)
         log = snapshot.kernel_log
         if log.source is None:
-            raise OombotError(f"the kernel log of {host} can not be read: {log.problem}", fix=log.fix)
+            raise OombotError(f"The kernel log of {host} can not be read: {log.problem}.", fix=log.fix)
         position = await self._ctx.store.position(host)
-        if position is None or position.detector != log.source:
-            # another source has cursors of its own; kills already stored are recognised by the store
+        if position is None:
             position = Position(
                 host=host,
                 detector=log.source,
                 cursor=None,
-                baselined_s=position.baselined_s if position else None,
-                last_seen_s=position.last_seen_s if position else None,
+                baselined_s=_host_time(snapshot),
+                last_seen_s=None,
             )
+            await self._ctx.store.save_position(position)  # from here on, nothing is history
+        elif position.detector != log.source:
+            # another source has cursors of its own; kills already stored are recognised by the store
+            position = replace(position, detector=log.source, cursor=None)
         await _Run(self._ctx, self._cards, position, snapshot).follow(self._ctx.detectors[log.source])
 
 
@@ -72,27 +94,28 @@ class _Run:
         self._position = replace(position, problem="")
         self._snapshot = snapshot
         self._parser = OomReportParser()
-        self._resume_s = position.last_seen_s  # kills before this were seen by an earlier run
-        self._resumed = position.cursor is not None
-        self._live = False
+        self._began = position
+        self._live = position.cursor is not None  # a resumed log holds no history
+        self._cursor = position.cursor  # how far whole reports have been read
         self._baselined = 0
         self._saved_s = context.clock()
         self._log = context.log(host=position.host)
 
     async def follow(self, detector: Detector) -> None:
-        reader = detector.reader(self._position.cursor)
-        command = detector.follow(self._position.cursor)
-        async for line in self._lines(self._ctx.hosts.follow(self._position.host, command)):
-            if line is None:
-                await self._record(self._parser.close(), None)
-                self._parser = OomReportParser()
-                continue
-            for item in reader.feed(line):
-                await self._take(item)
-        await self._record(self._parser.close(), None)
+        reader = detector.reader(self._began.cursor)
+        command = detector.follow(self._began.cursor)
+        async with aclosing(self._lines(self._ctx.hosts.follow(self._position.host, command))) as lines:
+            async for line in lines:
+                if line is None:
+                    await self._record(self._parser.close())
+                    await self._save_position()
+                    continue
+                for item in reader.feed(line):
+                    await self._take(item)
+        await self._record(self._parser.close())
 
-    async def _lines(self, stream: AsyncIterator[bytes]) -> AsyncIterator[bytes | None]:
-        """The stream's lines; None when it is quiet in the middle of a report, and on the hour of saving."""
+    async def _lines(self, stream: AsyncIterator[bytes]) -> AsyncGenerator[bytes | None, None]:
+        """The stream's lines; None when it has been quiet for a while."""
         iterator = aiter(stream)
         pending: asyncio.Future[bytes] | None = None
         try:
@@ -100,9 +123,7 @@ class _Run:
                 pending = pending or asyncio.ensure_future(anext(iterator))
                 done, _ = await asyncio.wait({pending}, timeout=QUIET_S)
                 if not done:
-                    await self._save_position()
-                    if not self._parser.idle:
-                        yield None
+                    yield None
                     continue
                 future, pending = pending, None
                 try:
@@ -122,48 +143,59 @@ class _Run:
         if isinstance(item, Live):
             await self._caught_up()
         elif isinstance(item, Gap):
-            self._log.warning("log_gap", reason=item.reason, since_s=item.since_s)
-            await self._cards.gap(self._position.host, item)
+            await self._gap(item)
         else:
-            await self._record(self._parser.feed(item), item.cursor if self._parser.idle else None)
-            if self._parser.idle and self._ctx.clock() - self._saved_s > SAVE_EVERY_S:
+            kills = self._parser.feed(item)
+            if self._parser.idle and item.cursor is not None:
+                self._cursor = item.cursor  # stored in the same transaction as the kills before it
+            await self._record(kills)
+            if self._ctx.clock() - self._saved_s > SAVE_EVERY_S:
                 await self._save_position()
 
+    async def _gap(self, gap: Gap) -> None:
+        if gap.unreadable:
+            raise CommandFailedError(
+                f"The kernel log of {self._position.host} can not be read: {gap.reason}."
+            )
+        self._log.warning("log_gap", reason=gap.reason, since_s=gap.since_s)
+        name = _short(f"{gap.reason}\n{self._began.cursor}\n{self._snapshot.boot_id}")
+        await self._cards.gap(self._position.host, gap, name=name)
+
     async def _caught_up(self) -> None:
-        await self._record(self._parser.close(), None)
-        self._parser = OomReportParser()
-        first = self._position.baselined_s is None
-        now = self._ctx.clock()
-        self._position = replace(self._position, baselined_s=self._position.baselined_s or now)
+        await self._record(self._parser.close())
+        first = self._began.cursor is None
         self._live = True
-        await self._save_position()
+        self._position = replace(self._position, last_seen_s=self._ctx.clock())
+        await self._ctx.store.save_position(self._stored())
+        self._saved_s = self._ctx.clock()
         self._log.info(
             "watching", source=self._position.detector, first_contact=first, kills_in_history=self._baselined
         )
 
     async def _save_position(self) -> None:
-        """The host is there: its cursor moves on only between reports, so that none is cut in two."""
-        if not self._live:
+        """Every now and then: the cursor moves on only between reports, so that none is cut in two."""
+        if not self._live or self._ctx.clock() - self._saved_s < SAVE_EVERY_S:
             return
         self._position = replace(self._position, last_seen_s=self._ctx.clock())
-        await self._ctx.store.save_position(self._position)
+        await self._ctx.store.save_position(self._stored())
         self._saved_s = self._ctx.clock()
 
-    async def _record(self, kills: list[OomKill], cursor: str | None) -> None:
-        if cursor is not None:
-            self._position = replace(self._position, cursor=cursor)
+    def _stored(self) -> Position:
+        """The position to resume from; before this source has caught up once, that is its beginning."""
+        return replace(self._position, cursor=self._cursor if self._live else None)
+
+    async def _record(self, kills: list[OomKill]) -> None:
         if not kills:
             return
         rows: list[tuple[Incident, Draft | None]] = [await self._row(kill) for kill in kills]
-        position = replace(self._position, last_seen_s=self._ctx.clock() if self._live else self._resume_s)
-        fresh = await self._ctx.store.record_kills(position, rows)
+        fresh = await self._ctx.store.record_kills(self._stored(), rows)
         self._ctx.wake.set()
         for incident in fresh:
             if incident.history:
                 self._baselined += 1
                 continue
             self._log.info("oom_kill", incident=incident.id, pid=incident.kill.pid, comm=incident.kill.comm)
-            self._ctx.spawn(self._cards.enrich(incident))
+            self._cards.enrich(incident)
 
     async def _row(self, kill: OomKill) -> tuple[Incident, Draft | None]:
         host = self._position.host
@@ -177,12 +209,28 @@ class _Run:
         )
         if incident.history:
             return incident, None
-        return incident, await self._cards.draft(incident, snapshot=None, replayed=self._snapshot.replayed)
+        return incident, await self._cards.first_draft(incident, replayed=self._snapshot.replayed)
 
     def _is_history(self, kill: OomKill) -> bool:
-        """What the log held before the host was first seen; with another source, what the earlier one had seen."""
-        if self._position.baselined_s is None:
-            return True
-        if self._live or self._resumed:
+        """What a source that is read for the first time holds from before the host was looked at, or followed last."""
+        if self._live:
             return False
-        return kill.time_s is not None and self._resume_s is not None and kill.time_s < self._resume_s
+        since = self._began.baselined_s or 0.0
+        if self._began.last_seen_s is not None:  # another source than before: the kills since then are news
+            since = max(since, self._began.last_seen_s + _ahead(self._snapshot) - CLOCKS_DIFFER_S)
+        if kill.time_s is None:
+            return self._began.last_seen_s is None
+        return kill.time_s < since
+
+
+def _host_time(snapshot: HostSnapshot) -> float:
+    return snapshot.taken_s if snapshot.now_s is None else snapshot.now_s
+
+
+def _ahead(snapshot: HostSnapshot) -> float:
+    """How much the host's clock is ahead of ours."""
+    return _host_time(snapshot) - snapshot.taken_s
+
+
+def _short(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:12]

@@ -68,11 +68,11 @@ def mark(line: bytes) -> Live | Gap | None:
     """Read `@@live`, `@@gap TEXT` and `@@problem TEXT`."""
     if line.rstrip() == b"@@live":
         return Live()
-    for word, prefix in ((b"@@gap ", ""), (b"@@problem ", "the kernel log can not be read: ")):
+    for word in (b"@@gap ", b"@@problem "):
         if line.startswith(word):
             text = line[len(word) :].decode("utf-8", "replace")
             clean = "".join(c if c.isprintable() else " " for c in text).strip()
-            return Gap(reason=prefix + clean[:200])
+            return Gap(reason=clean[:200], unreadable=word == b"@@problem ")
     return None
 
 

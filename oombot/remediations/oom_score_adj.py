@@ -2,12 +2,12 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from oombot import badness
 from oombot.config import Policy
 from oombot.errors import ConfigError, RefusedError
-from oombot.model import Check, Command, HostSnapshot, Json, OomKill, Process, Step
+from oombot.model import Check, Command, HostSnapshot, Json, OomKill, Plan, Process, Step
 
 LOWEST, HIGHEST = -1000, 1000  # OOM_SCORE_ADJ_MIN and _MAX of include/uapi/linux/oom.h
 GUARDED = -900  # from here on a process is nearly exempt: only with an allow-list
@@ -148,6 +148,13 @@ class OomScoreAdj:
                 undo_by_hand=f"sudo choom -p {params.pid} -n {before}",
             )
         ]
+
+    def back(self, plan: Plan) -> Params:
+        """The same process with the value that the plan's undo writes."""
+        undo = plan.steps[0].undo
+        assert undo is not None
+        params = Params(**plan.params)
+        return replace(params, value=int(undo.argv[-1]))
 
     def effect(self, params: Params, seen: Seen) -> list[str]:
         """Who the kernel would take next, before and after, by its own badness formula."""

@@ -7,7 +7,7 @@ planning from what was seen.
 from typing import Any, Protocol
 
 from oombot.config import Policy
-from oombot.model import Check, HostSnapshot, Json, OomKill, Step
+from oombot.model import Check, HostSnapshot, Json, OomKill, Plan, Step
 
 
 class Remediation(Protocol):
@@ -71,6 +71,10 @@ class Remediation(Protocol):
 
     def plan(self, params: Any, seen: Any) -> list[Step]:
         """The changes; an empty list means already right."""
+        ...
+
+    def back(self, plan: Plan) -> Any:
+        """Parameters that lead back to what was there before `plan`, wherever things stand now."""
         ...
 
     def effect(self, params: Any, seen: Any) -> list[str]:

@@ -109,7 +109,7 @@ async def build(
         readings: Any = machine
         cards, runs, answers = (
             Cards(context, readings),
-            Runs(context, readings, outbox),
+            Runs(context, readings, people, outbox, again_s=()),
             Answers(context, readings),
         )
         remedies = Remedies(context, readings, people, runs)

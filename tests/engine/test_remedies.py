@@ -8,6 +8,7 @@ import pytest
 
 from oombot.errors import (
     AlreadyDecidedError,
+    DecisionError,
     NotApproverError,
     PlanExpiredError,
     RefusedError,
@@ -136,23 +137,25 @@ async def test_requester_may_withdraw_and_others_not(engine: Engine) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "ends", "said"),
     [
-        ({"boot_id": "c" * 32}, "host42"),
-        ({"start_ticks": 5}, "another process"),
-        ({"adj": 100}, "host42"),
-        ({"down": True}, "can not be reached"),
+        ({"boot_id": "c" * 32}, "stale", "host42"),
+        ({"adj": 100}, "stale", "host42"),
+        ({"start_ticks": 5}, "failed", "another process"),
+        ({"down": True}, "failed", "can not be reached"),
     ],
-    ids=["rebooted", "pid reused", "value changed", "gone"],
+    ids=["rebooted", "value changed", "pid reused", "gone"],
 )
-async def test_changed_host_is_stale(engine: Engine, change: dict[str, object], said: str) -> None:
-    """Whatever changed between the plan and the run stops it: nothing is written, and the card says so."""
+async def test_changed_host_is_not_touched(
+    engine: Engine, change: dict[str, object], ends: str, said: str
+) -> None:
+    """Whatever changed between the plan and the run stops it: nothing is written, and the card says why."""
     request = await engine.propose()
     for name, value in change.items():
         setattr(engine.machine, name, value)
     await engine.remedies.approve(request.id, BEN)
     await engine.finish()
-    assert (await engine.state(request.id), engine.machine.writes) == ("stale", 0)
+    assert (await engine.state(request.id), engine.machine.writes) == (ends, 0)
     assert said in str(engine.chat.message(f"plan:{request.id}").view)
 
 
@@ -284,6 +287,80 @@ async def test_one_run_a_host(engine: Engine) -> None:
         await engine.remedies.approve(second.id, BEN)
     await engine.finish()
     assert await engine.state(second.id) == "pending"
+
+
+async def test_undo_never_overwrites_somebody_elses_change(engine: Engine) -> None:
+    """A value that changes between the press on Undo and its run stops it: the new plan needs two people."""
+    request_id = await changed(engine)
+    undoing = await engine.remedies.undo(request_id, ADA)
+    engine.machine.adj = -200
+    await engine.finish()
+    assert (await engine.state(undoing.id), engine.machine.adj) == ("stale", -200)
+
+
+async def test_two_approvers_undo_once(engine: Engine) -> None:
+    """Of two presses on Undo at once, one is taken and the other is told."""
+    request_id = await changed(engine)
+    results = await asyncio.gather(
+        engine.remedies.undo(request_id, ADA), engine.remedies.undo(request_id, BEN), return_exceptions=True
+    )
+    await engine.finish()
+    assert sum(isinstance(result, DecisionError) for result in results) == 1
+    assert (engine.machine.adj, len(await engine.store.undo_requests(request_id))) == (0, 1)
+
+
+async def test_expiry_during_the_lookup_is_too_late(engine: Engine) -> None:
+    """A request that expires while Slack is asked about the approver is not run."""
+    request = await engine.propose()
+
+    def dawdle() -> None:
+        engine.clock.now = request.expires_s + 1
+
+    engine.chat.on_lookup = dawdle
+    with pytest.raises(PlanExpiredError):
+        await engine.remedies.approve(request.id, BEN)
+    await engine.finish()
+    assert (await engine.state(request.id), engine.machine.writes) == ("expired", 0)
+
+
+@pytest.mark.parametrize("answer", [{"status": "done", "steps": None}, {"status": ["x"]}, {"steps": 5}])
+async def test_nonsense_of_the_helper_is_unverified_or_read_back(engine: Engine, answer: dict) -> None:
+    """An answer that makes no sense ends in a state that says so, and the next change is not blocked."""
+    engine.machine.answer = answer
+    request = await engine.propose()
+    await engine.remedies.approve(request.id, BEN)
+    await engine.finish()
+    assert await engine.state(request.id) in ("verified", "unverified")
+    assert await engine.store.busy("host42") is None
+
+
+async def test_foreign_press_is_in_the_audit_trail(engine: Engine) -> None:
+    """A refused press of a stranger leaves a line."""
+    request = await engine.propose()
+    with pytest.raises(NotApproverError):
+        await engine.remedies.approve(request.id, Person(user_id="U0EVIL001", team_id="T0FOREIGN"))
+    assert [line.actor for line in await engine.store.audit(request.id)][-1] == "U0EVIL001"
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        SETTINGS.replace("mode: apply", "mode: observe"),
+        SETTINGS.replace("mode: apply", "mode: propose"),
+        SETTINGS.replace("groups: [S0ONCALL1]", "users: [U0ADA0001, U0CLEO003]"),
+    ],
+    ids=["observe", "propose", "approver removed"],
+)
+async def test_restart_under_another_policy_runs_nothing(tmp_path, settings: str) -> None:
+    """An approval of before the restart counts only if the configuration of now would still give it."""
+    machine, chat, clock = FakeMachine(), FakeChat(), Clock()
+    async with build(tmp_path, machine=machine, chat=chat, clock=clock) as engine:
+        request = await engine.propose()
+        await _bring_to(engine, request.id, "approved", ran=False)
+    async with build(tmp_path, settings, machine=machine, chat=chat, clock=clock) as engine:
+        await engine.runs.recover()
+        await engine.finish()
+        assert (await engine.state(request.id), machine.writes) == ("failed", 0)
 
 
 @pytest.mark.parametrize(

@@ -44,6 +44,7 @@ class Log:
     live: asyncio.Queue[bytes | None] = field(default_factory=asyncio.Queue)
     readable: bool = True
     follows: int = 0
+    cut_before_live: int = 0  # that many times the link goes before the history is read
 
     async def run(self, host: str, command: Command, *, timeout_s: float) -> CommandResult:
         """Nothing is run here."""
@@ -55,6 +56,9 @@ class Log:
         yield f"@@boot {BOOT} {UPTIME} {int(NOW)}".encode()
         for line in list(self.old):
             yield line
+        if self.cut_before_live:
+            self.cut_before_live -= 1
+            raise HostUnreachableError("the link was lost")
         yield b"@@live"
         while True:
             line = await self.live.get()
@@ -104,7 +108,7 @@ class Watched:
         """Wait until the history is read."""
         for _ in range(400):
             position = await self.engine.store.position("host42")
-            if position is not None and position.baselined_s is not None:
+            if position is not None and position.last_seen_s is not None:
                 return
             await asyncio.sleep(0.01)
         pytest.fail("never caught up")
@@ -237,3 +241,69 @@ async def test_unreadable_log_is_remembered_as_unread(tmp_path) -> None:
         await asyncio.sleep(0.1)
         assert log.follows == 0
         assert await host.engine.store.position("host42") is None
+
+
+async def test_kill_while_the_history_is_read_is_no_history(tmp_path) -> None:
+    """What is killed after the host was first looked at is posted, though it comes before the log is caught up."""
+    log = Log(old=[kill(1, 7000), kill(2, 7001, at_s=UPTIME + 5)])
+    async with watched(tmp_path, log, FakeChat(), Clock()) as host:
+        await host.until(lambda: len(host.cards) == 1)
+        assert await host.kills() == [(7000, True), (7001, False)]
+
+
+async def test_link_lost_in_the_history_posts_none_of_it(tmp_path) -> None:
+    """A first contact that is cut and begun again is still a first contact."""
+    log = Log(old=[kill(number, 1000 + number) for number in range(20)], cut_before_live=1)
+    async with watched(tmp_path, log, FakeChat(), Clock()) as host:
+        await host.caught_up()
+        assert (log.follows, host.cards, len(await host.kills())) == (2, [], 20)
+
+
+async def test_card_that_can_not_be_drawn_is_told_in_plain_words(tmp_path) -> None:
+    """A kill whose card fails is stored and named; the kills after it are not held up."""
+    log = Log()
+    async with watched(tmp_path, log, FakeChat(), Clock()) as host:
+
+        async def broken(*_: Any, **__: Any) -> Any:
+            raise ValueError("year 10000 is out of range")
+
+        host.engine.cards.draft = broken  # type: ignore[method-assign]
+        await host.caught_up()
+        log.write(kill(600, 7001), kill(601, 7002, at_s=UPTIME))
+        await host.until(lambda: len(host.cards) == 2)
+        assert "pid 7001" in host.engine.chat.posted[0].view["text"]
+        assert log.follows == 1
+
+
+async def test_store_that_fails_once_does_not_end_the_watch(tmp_path) -> None:
+    """A full disk at the wrong moment: the follower goes on, and the kill is stored when it can be."""
+    log = Log()
+    async with watched(tmp_path, log, FakeChat(), Clock()) as host:
+        await host.caught_up()
+        store, failures = host.engine.store, [OSError("disk full")]
+        record_kills = store.record_kills
+
+        async def failing(*args: Any) -> Any:
+            if failures:
+                raise failures.pop()
+            return await record_kills(*args)
+
+        store.record_kills = failing  # type: ignore[method-assign]
+        log.write(kill(600, 7001, at_s=UPTIME + 5))
+        await host.until(lambda: len(host.cards) == 1)
+        assert log.follows == 2
+
+
+async def test_unheard_host_is_said_once(tmp_path) -> None:
+    """A host that can not be followed for two minutes is said in its channel, with the reason and the fix, once."""
+    log = Log(readable=False)
+    async with watched(tmp_path, log, FakeChat(), Clock()) as host:
+        await asyncio.sleep(0.1)
+        host.engine.clock.now += 121
+        await host.until(lambda: host.engine.chat.posted)
+        host.engine.clock.now += 300
+        await asyncio.sleep(1.2)
+        await host.engine.send()
+        [said] = host.engine.chat.posted
+        assert "permission denied" in said.view["text"]
+        assert "usermod -aG adm" in str(said.view["blocks"])

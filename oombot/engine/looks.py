@@ -1,0 +1,104 @@
+"""Looking at a host after its kills: one reading serves all the cards that wait for it."""
+
+import asyncio
+from typing import Protocol
+
+from oombot.engine.context import Context
+from oombot.engine.readings import Readings
+from oombot.errors import HostError
+from oombot.model import Draft, HostSnapshot, Incident
+
+LOOKS_S = (0.0, 10.0, 60.0)  # after a kill: how is the host, is the victim back, is it still up
+AGAIN_S, TRIES = 15.0, 20  # a silent host is tried again, for five minutes
+
+
+class Drawing(Protocol):
+    """What draws an incident's card."""
+
+    async def draft(
+        self, incident: Incident, *, snapshot: HostSnapshot | None, replayed: bool = False, unread: str = ""
+    ) -> Draft:
+        """The card as a message."""
+        ...
+
+
+class Looks:
+    """The cards of one host that are still being filled in."""
+
+    def __init__(
+        self, context: Context, readings: Readings, drawing: Drawing, host: str, *, again_s: float
+    ) -> None:
+        """Wait for the first kill."""
+        self._again_s = again_s
+        self._ctx, self._readings, self._drawing, self._host = context, readings, drawing, host
+        self._due: dict[str, tuple[float, int, int]] = {}  # incident → next look, looks done, tries failed
+        self._news = asyncio.Event()
+        self._running = False
+
+    def add(self, incident_id: str) -> None:
+        """Look at once, and again later."""
+        self._due[incident_id] = (self._ctx.clock() + LOOKS_S[0], 0, 0)
+        self._news.set()
+        if not self._running:
+            self._running = True
+            self._ctx.spawn(self._run())
+
+    async def _run(self) -> None:
+        try:
+            while self._due:
+                await self._wait()
+                await self._look()
+        finally:
+            self._running = False
+
+    async def _wait(self) -> None:
+        """Sleep until the next look is due, or until there is another kill."""
+        self._news.clear()
+        wait = min(due for due, _, _ in self._due.values()) - self._ctx.clock()
+        if wait > 0:
+            try:
+                async with asyncio.timeout(wait):
+                    await self._news.wait()
+            except TimeoutError:
+                return
+
+    async def _look(self) -> None:
+        now = self._ctx.clock()
+        due = [incident_id for incident_id, (at, _, _) in self._due.items() if at <= now]
+        if not due:
+            return
+        snapshot, problem = await self._read()
+        drafts = []
+        for incident_id in due:
+            gave_up = self._move_on(incident_id, read=snapshot is not None)
+            if snapshot is not None or gave_up:
+                drafts += await self._draw(incident_id, snapshot, unread=problem)
+        await self._ctx.store.put_messages(drafts)
+        self._ctx.wake.set()
+
+    async def _read(self) -> tuple[HostSnapshot | None, str]:
+        try:
+            return await self._readings.now(self._host), ""
+        except HostError as error:
+            self._ctx.log(host=self._host).warning("not_enriched", error=str(error))
+            return None, str(error)
+
+    def _move_on(self, incident_id: str, *, read: bool) -> bool:
+        """Plan the next look; true when the host has been silent for too long."""
+        _, looks, tries = self._due.pop(incident_id)
+        now = self._ctx.clock()
+        if read and looks + 1 < len(LOOKS_S):
+            self._due[incident_id] = (now + LOOKS_S[looks + 1] - LOOKS_S[looks], looks + 1, 0)
+        elif not read and tries + 1 < TRIES:
+            self._due[incident_id] = (now + self._again_s, looks, tries + 1)
+        return not read and incident_id not in self._due
+
+    async def _draw(self, incident_id: str, snapshot: HostSnapshot | None, *, unread: str) -> list[Draft]:
+        incident = await self._ctx.store.incident(incident_id)  # a second print may have told more since
+        if incident is None:
+            return []
+        try:
+            return [await self._drawing.draft(incident, snapshot=snapshot, unread=unread)]
+        except Exception:
+            self._ctx.log(host=self._host, incident=incident_id).exception("card_not_drawn")
+            return []
