@@ -168,6 +168,30 @@ def next_victim(
     return next(iter(ranking(snapshot, cgroup=cgroup, adjs=adjs)), None)
 
 
+def why_unknown(snapshot: HostSnapshot) -> str:
+    """Say why nobody can tell whom the kernel would take on this host; nothing when one can."""
+    if not snapshot.processes_whole:
+        return f"the process table of {snapshot.host} could not be read whole"
+    if not snapshot.memory_kb.get("MemTotal") or "SwapTotal" not in snapshot.memory_kb:
+        return f"the memory of {snapshot.host} could not be read"
+    return ""
+
+
+def unread(snapshot: HostSnapshot, *, cgroup: str | None = None) -> int:
+    """Count the processes that the kernel may well choose, but whose memory or adj /proc did not tell.
+
+    One that has ended is none of them: a zombie scores 0, of one that vanished meanwhile no status could be read.
+    """
+    return sum(
+        (cgroup is None or _within(process, cgroup))
+        and not _exempt(process)
+        and process.uid is not None
+        and (process.oom_score_adj is None or _memory_pages(process, snapshot.page_kb) is None)
+        and not (process.oom_score == 0 and process.rss_kb is None)
+        for process in snapshot.processes
+    )
+
+
 def capped_cgroup(snapshot: HostSnapshot, process: Process) -> Cgroup | None:
     """The nearest cgroup with a limit, from the process's own upwards."""
     path = process.cgroup

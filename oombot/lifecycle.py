@@ -41,12 +41,12 @@ SAID: Final[Mapping[str, str]] = {
     "running": "is already running",
     "applied": "was already run",
     "verified": "was already run and verified",
-    "unverified": "was already run; its effect could not be read back",
+    "unverified": "was already sent to the host; what came of it is not known",
     "contradicted": "was already run; the read-back did not show the wanted value",
     "failed": "has already failed",
     "denied": "was already denied",
     "expired": "has expired",
-    "stale": "is stale: the host changed",
+    "stale": "is stale and was not run",
 }
 
 

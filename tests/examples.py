@@ -92,11 +92,11 @@ def a_kill(pid: int = 4242, comm: str = "java", **wanted: Any) -> OomKill:
 
 def a_plan(*, risk: str = "amber", **wanted: Any) -> Plan:
     """Raise a score from 0 to 500."""
-    argv = ("set-adj", "--pid", "4242", "--start", "42420", "--value")
+    argv = ("set-adj", "--pid", "4242", "--start", "42420", "--was")
     step = Step(
         why="so that it goes first",
-        do=Command(argv=(*argv, "500"), sudo=True),
-        undo=Command(argv=(*argv, "0"), sudo=True),
+        do=Command(argv=(*argv, "0", "--value", "500"), sudo=True),
+        undo=Command(argv=(*argv, "500", "--value", "0"), sudo=True),
         by_hand="sudo choom -p 4242 -n 500",
         undo_by_hand="sudo choom -p 4242 -n 0",
     )

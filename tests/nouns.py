@@ -212,11 +212,11 @@ def host_kill(**fields: Any) -> OomKill:
 
 def plan(**fields: Any) -> Plan:
     """A plan to lower one oom_score_adj."""
-    words = ("set-adj", "--pid", "5120", "--start", "6120", "--value")
+    words = ("set-adj", "--pid", "5120", "--start", "6120", "--was")
     step = Step(
         why="Lower the oom_score_adj of java",
-        do=Command(argv=(*words, "-500"), sudo=True),
-        undo=Command(argv=(*words, "0"), sudo=True),
+        do=Command(argv=(*words, "0", "--value", "-500"), sudo=True),
+        undo=Command(argv=(*words, "-500", "--value", "0"), sudo=True),
         by_hand="echo -500 | sudo tee /proc/5120/oom_score_adj",
     )
     known: dict[str, Any] = {

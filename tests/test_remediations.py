@@ -27,6 +27,9 @@ def planned(path: Path, case: dict[str, Any]) -> Plan:
         a_process(7, "sshd"),
         own_pids=frozenset(case.get("own_pids", ())),
         has_python=case.get("has_python", True),
+        login_uid=case.get("login_uid"),
+        can_sudo=case.get("can_sudo"),
+        processes_whole=case.get("processes_whole", True),
     )
     policy = Policy.model_validate_json(json.dumps(case.get("policy", {})))
     return plans.make(remediation, remediation.params(**case["params"]), snapshot, policy)
@@ -43,6 +46,9 @@ def test_case(path: Path) -> None:
     plan = planned(path, case)
     assert [list(step.do.argv) for step in plan.steps] == case["do"]
     assert [list(step.undo.argv) for step in plan.steps if step.undo] == case["undo"]
+    commands = [command for step in plan.steps for command in (step.do, step.undo) if command is not None]
+    assert {command.sudo for command in commands} == {case.get("sudo", True)}
+    assert all(("sudo" in step.by_hand) is case.get("sudo", True) for step in plan.steps)
     assert plan.risk == case["risk"]
     assert case.get("warns", "") in " ".join(check.text for check in plan.checks if check.ok is None)
 
@@ -63,6 +69,106 @@ def test_effect_names_next_victim_before_and_after() -> None:
     snapshot = a_snapshot(small, large, cgroups={path: limit})
     plan = plans.make(REMEDIATION, Params(pid=10, start_ticks=100, value=500), snapshot, Policy())
     assert plan.effect[0] == f"When {path} hits its limit, next victim: neighbour (11) → leaky (10)"
+
+
+PATH = "/system.slice/api.service"
+CAPPED = {PATH: Cgroup(path=PATH, limit_kb=2_000_000, usage_kb=30_000)}
+
+
+@pytest.mark.parametrize(
+    ("fields", "effect"),
+    [
+        ({}, "next victim: b (11) → a (10)"),
+        (
+            {"processes_whole": False},
+            "next victim: not known (the process table of host42 could not be read whole)",
+        ),
+        ({"memory_kb": {}}, "next victim: not known (the memory of host42 could not be read)"),
+        ({"memory_kb": {"MemTotal": 4_000_000}}, "next victim: not known (the memory of host42"),
+    ],
+)
+def test_next_victim_is_named_only_when_known(fields: dict[str, Any], effect: str) -> None:
+    """Without all processes and the host's memory nobody is named, in no scope."""
+    two = a_process(10, "a", rss_anon_kb=1000), a_process(11, "b", rss_anon_kb=9000)
+    snapshot = a_snapshot(*two, cgroups=CAPPED, **fields)
+    plan = plans.make(REMEDIATION, Params(pid=10, start_ticks=100, value=500), snapshot, Policy())
+    assert len(plan.effect) == 2
+    assert all(effect in line for line in plan.effect)
+
+
+@pytest.mark.parametrize(
+    ("other", "said"),
+    [
+        (
+            {"rss_anon_kb": None},
+            "a (10) → a (10) among those that could be read (the memory of 1 of its proc",
+        ),
+        ({"oom_score_adj": None}, "among those that could be read"),
+        ({"rss_anon_kb": None, "oom_score": 0}, "next victim: a (10) → a (10)"),
+        ({"rss_anon_kb": None, "oom_score": None, "uid": None}, "next victim: a (10) → a (10)"),
+        ({"oom_score_adj": -1000, "rss_anon_kb": None}, "next victim: a (10) → a (10)"),
+    ],
+)
+def test_unread_processes_are_mentioned(other: dict[str, Any], said: str) -> None:
+    """A process whose memory was not read may be the next victim; a zombie, a gone or an exempt one is not."""
+    snapshot = a_snapshot(a_process(10, "a"), a_process(11, "b", **other), cgroups=CAPPED)
+    plan = plans.make(REMEDIATION, Params(pid=10, start_ticks=100, value=500), snapshot, Policy())
+    assert all(line.endswith(said) or said in line for line in plan.effect)
+    assert ("among those" in plan.effect[0]) is ("among those" in said)
+    assert any("alone in its limited" in check.text for check in plan.checks) is ("among" not in said)
+
+
+def test_a_kernel_that_does_not_tell_memory() -> None:
+    """Where no process tells its memory (RssAnon is of Linux 4.5), nobody is named."""
+    snapshot = a_snapshot(a_process(10, "a", rss_anon_kb=None), a_process(11, "b", rss_anon_kb=None))
+    plan = plans.make(REMEDIATION, Params(pid=10, start_ticks=100, value=500), snapshot, Policy())
+    assert plan.effect == (
+        "On the whole host, next victim: not known (the memory of 2 of its processes could not be read)",
+    )
+
+
+def test_alone_is_not_said_of_a_partial_table() -> None:
+    """Others may be hidden in the cgroup."""
+    snapshot = a_snapshot(a_process(10, "leaky"), cgroups=CAPPED, processes_whole=False)
+    plan = plans.make(REMEDIATION, Params(pid=10, start_ticks=100, value=500), snapshot, Policy())
+    assert not any("alone in its limited cgroup" in check.text for check in plan.checks)
+
+
+BIG = {"rss_anon_kb": 1_500_000}
+FIRST = Params(pid=60, start_ticks=600, value=500)
+SMALLER = Params(pid=61, start_ticks=610, value=500)
+
+
+@pytest.mark.parametrize(
+    ("largest", "fields", "suggested"),
+    [
+        ({}, {}, FIRST),
+        ({"oom_score_adj": -1}, {}, SMALLER),
+        ({"oom_score_adj": -900}, {}, SMALLER),
+        ({"oom_score_adj": 500}, {}, None),
+        ({}, {"own_pids": frozenset({60})}, SMALLER),
+        ({}, {"processes_whole": False}, None),
+        ({"kernel_thread": True}, {}, SMALLER),
+        ({}, {"login_uid": 1000, "can_sudo": False}, FIRST),
+        ({"uid": 33}, {"login_uid": 1000, "can_sudo": False}, SMALLER),
+        ({"uid": 33}, {"login_uid": 1000, "can_sudo": True}, FIRST),
+        ({"uid": 33}, {"login_uid": 1000, "can_sudo": None}, FIRST),
+    ],
+)
+def test_suggests_nobody_that_is_protected(
+    largest: dict[str, Any], fields: dict[str, Any], suggested: Params | None
+) -> None:
+    """The largest survivor is offered to go first unless it is protected, ours, or out of the login's reach."""
+    one = a_process(60, "big", **(BIG | {"rss_anon_kb": 1_900_000} | largest))
+    two, three = a_process(61, "smaller", **BIG), a_process(62, "tiny")
+    snapshot = a_snapshot(one, two, three, cgroups=CAPPED, **fields)
+    assert REMEDIATION.suggest(a_kill(), snapshot) == suggested
+
+
+def test_init_is_never_suggested() -> None:
+    """PID 1 is not offered, however large."""
+    snapshot = a_snapshot(a_process(1, "systemd", **BIG), a_process(62, "tiny"), cgroups=CAPPED)
+    assert REMEDIATION.suggest(a_kill(), snapshot) is None
 
 
 def test_alone_in_its_cgroup_is_said() -> None:

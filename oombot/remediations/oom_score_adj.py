@@ -58,23 +58,28 @@ class OomScoreAdj:
     def suggest(self, kill: OomKill, snapshot: HostSnapshot) -> Params | None:
         """Offer to let the culprit die first: the larger survivor, or the victim's program once restarted."""
         scope = kill.oom_memcg if kill.scope == "memcg" else None
-        if kill.scope is None or (kill.scope == "memcg" and scope is None):
+        if kill.scope is None or (kill.scope == "memcg" and scope is None) or not snapshot.processes_whole:
             return None
         ranked = [item.process for item in badness.ranking(snapshot, cgroup=scope)]
         if len(ranked) < 2:
             return None  # one process alone in its cgroup dies whatever its score
         victim_kb = sum(part or 0 for part in (kill.anon_rss_kb, kill.file_rss_kb, kill.shmem_rss_kb))
-        larger = [p for p in ranked if (p.rss_kb or 0) > victim_kb]
-        restarted = [p for p in ranked if p.comm == kill.comm]
-        culprits = larger or restarted
-        culprit = max(culprits, key=lambda p: p.rss_kb or 0, default=None)
-        if culprit is None or _adj(culprit) >= FIRST_TO_GO or culprit.pid in snapshot.own_pids:
+        offered = [p for p in ranked if _may_go_first(p, snapshot)]
+        larger = [p for p in offered if (p.rss_kb or 0) > victim_kb]
+        restarted = [p for p in offered if p.comm == kill.comm]
+        culprit = max(larger or restarted, key=lambda p: p.rss_kb or 0, default=None)
+        if culprit is None or _adj(culprit) >= FIRST_TO_GO:
             return None
         return Params(pid=culprit.pid, start_ticks=culprit.start_ticks, value=FIRST_TO_GO)
 
     def inspect(self, params: Params, snapshot: HostSnapshot) -> Seen:
         """Find the process by pid and start time; a reused pid is another process."""
         process = next((p for p in snapshot.processes if p.pid == params.pid), None)
+        if process is None and not snapshot.processes_whole:
+            raise RefusedError(
+                f"The process table of {snapshot.host} could not be read whole, and process {params.pid} was not "
+                "seen: it is not known whether it runs."
+            )
         if process is None:
             raise RefusedError(f"Process {params.pid} is not running on {snapshot.host} (any more).")
         if process.start_ticks != params.start_ticks:
@@ -96,6 +101,7 @@ class OomScoreAdj:
             Check(ok=True, text=f"is still the same process (start time {process.start_ticks})"),
             Check(ok=snapshot.has_python, text="the host has python3, which makes the change"),
         ]
+        checks += _access(params, seen)
         if params.value <= GUARDED:
             checks.append(_allowed(params.value, process.comm, policy))
         if params.value == LOWEST and policy.adj_minus_1000:
@@ -135,17 +141,19 @@ class OomScoreAdj:
         return "red" if params.value < _adj(seen.process) else "amber"
 
     def plan(self, params: Params, seen: Seen) -> list[Step]:
-        """One write, undone by writing the value that was seen."""
+        """One write, undone by writing the value that was seen; neither over a value that nobody has seen."""
         before = _adj(seen.process)
         if before == params.value:
             return []
+        sudo = not _without_root(params, seen)
+        choom = f"{'sudo ' if sudo else ''}choom -p {params.pid} -n"
         return [
             Step(
                 why=f"so that the kernel ranks {seen.process.comm} {_direction(before, params.value)} at the next kill",
-                do=_set(params, params.value),
-                undo=_set(params, before),
-                by_hand=f"sudo choom -p {params.pid} -n {params.value}",
-                undo_by_hand=f"sudo choom -p {params.pid} -n {before}",
+                do=_set(params, before, params.value, sudo=sudo),
+                undo=_set(params, params.value, before, sudo=sudo),
+                by_hand=f"{choom} {params.value}",
+                undo_by_hand=f"{choom} {before}",
             )
         ]
 
@@ -180,9 +188,48 @@ def _direction(before: int, after: int) -> str:
     return "before others" if after > before else "after others"
 
 
-def _set(params: Params, value: int) -> Command:
-    argv = ("set-adj", "--pid", str(params.pid), "--start", str(params.start_ticks), "--value", str(value))
-    return Command(argv=argv, sudo=True)
+def _set(params: Params, was: int, value: int, *, sudo: bool) -> Command:
+    process = ("--pid", str(params.pid), "--start", str(params.start_ticks))
+    return Command(argv=("set-adj", *process, "--was", str(was), "--value", str(value)), sudo=sudo)
+
+
+def _own(process: Process, snapshot: HostSnapshot) -> bool:
+    return snapshot.login_uid is not None and process.uid == snapshot.login_uid
+
+
+def _powerless(snapshot: HostSnapshot) -> bool:
+    return snapshot.can_sudo is False and snapshot.login_uid not in (None, 0)
+
+
+def _without_root(params: Params, seen: Seen) -> bool:
+    """Whether the login must do it itself, and can: anybody may raise the score of a process of their own.
+
+    They may also lower it again: down to the lowest value that somebody with CAP_SYS_RESOURCE has set.
+    """
+    raises = params.value >= _adj(seen.process)
+    return _powerless(seen.snapshot) and _own(seen.process, seen.snapshot) and raises
+
+
+def _may_go_first(process: Process, snapshot: HostSnapshot) -> bool:
+    """Whether it is right to offer: nobody's protected process, not init, not us, and the login may write to it."""
+    ours = process.pid in snapshot.own_pids or process.pid <= 1 or process.kernel_thread
+    return _adj(process) >= 0 and not ours and (_own(process, snapshot) or not _powerless(snapshot))
+
+
+def _access(params: Params, seen: Seen) -> list[Check]:
+    """Whether the login can make the change: as root, by sudo, or because the process is its own."""
+    snapshot = seen.snapshot
+    if snapshot.login_uid in (None, 0):
+        return []
+    if _without_root(params, seen):
+        return [Check(ok=True, text="the process is the login's own: raising its score needs no root")]
+    if _powerless(snapshot):
+        fix = "fix: a NOPASSWD rule in sudoers for it, or a root login"
+        text = f"no passwordless sudo for the login: a change can not be made; reading works ({fix})"
+        return [Check(ok=False, text=text)]
+    if snapshot.can_sudo is None:
+        return [Check(ok=None, text="it is not known whether the login may use sudo, which the change needs")]
+    return [Check(ok=True, text="the login may use sudo without a password")]
 
 
 def _allowed(value: int, comm: str, policy: Policy) -> Check:
@@ -194,13 +241,21 @@ def _allowed(value: int, comm: str, policy: Policy) -> Check:
 
 def _alone(seen: Seen) -> bool:
     capped = badness.capped_cgroup(seen.snapshot, seen.process)
-    return capped is not None and len(badness.ranking(seen.snapshot, cgroup=capped.path)) == 1
+    if capped is None or badness.why_unknown(seen.snapshot):
+        return False
+    others_hidden = badness.unread(seen.snapshot, cgroup=capped.path)
+    return not others_hidden and len(badness.ranking(seen.snapshot, cgroup=capped.path)) == 1
 
 
 def _next(where: str, snapshot: HostSnapshot, cgroup: str | None, adjs: Mapping[int, int]) -> str:
+    why, unread = badness.why_unknown(snapshot), badness.unread(snapshot, cgroup=cgroup)
     before = badness.next_victim(snapshot, cgroup=cgroup)
     after = badness.next_victim(snapshot, cgroup=cgroup, adjs=adjs)
-    return f"{where}, next victim: {_named(before)} → {_named(after)}"
+    hidden = f"the memory of {unread} of its processes could not be read" if unread else ""
+    if why or (hidden and before is None):
+        return f"{where}, next victim: not known ({why or hidden})"
+    among = f" among those that could be read ({hidden})" if hidden else ""
+    return f"{where}, next victim: {_named(before)} → {_named(after)}{among}"
 
 
 def _named(ranked: badness.Ranked | None) -> str:

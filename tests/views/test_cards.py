@@ -210,8 +210,8 @@ def test_plan_card(views, nouns):
     for shown in (
         "Protect a process on host42",
         "java (pid 5120) in payments.service",
-        "set-adj --pid 5120 --start 6120 --value -500",
-        "set-adj --pid 5120 --start 6120 --value 0",
+        "set-adj --pid 5120 --start 6120 --was 0 --value -500",
+        "set-adj --pid 5120 --start 6120 --was -500 --value 0",
         "echo -500 | sudo tee /proc/5120/oom_score_adj",
         "oom_score_adj 0 → oom_score_adj -500, lasts until the process exits",
         "Next victim of the host: java (pid 5120), then mysqld (pid 812)",
