@@ -303,6 +303,15 @@ def test_a_stale_plan_says_what_is_noted(views, nouns):
     assert "the host has changed since" in words(view)
 
 
+def test_a_note_stands_for_the_thread(views, nouns):
+    """A refusal before the run is noted on the card itself; without a note the thread has the evidence."""
+    request = nouns.request("failed", approver="U0BEN0002", decided_s=nouns.NOW_S)
+    noted = words(views.decided(request, note="not run: the mode is propose now", now_s=nouns.NOW_S))
+    assert "the mode is propose now" in noted
+    assert "see the thread" not in noted
+    assert "see the thread" in words(views.decided(request, now_s=nouns.NOW_S))
+
+
 def test_outcome_keeps_its_time(views, nouns):
     """Drawn again after an undo, the evidence keeps the time at which it was read; else it is now."""
     request = nouns.request("verified", evidence={**RUN, "at_s": nouns.NOW_S - 500})
