@@ -5,7 +5,7 @@ import os
 import secrets
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -37,6 +37,7 @@ from oombot.ports import Chat, Hosts
 from oombot.views import Views
 
 EXPIRE_EVERY_S = 5.0
+READY_WITHIN_S = 15.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,7 +107,7 @@ async def serve(
             async with SlackListeners(chat, bot.desk, app_token=tokens.app):
                 context.log(mode=settings.mode, hosts=len(settings.hosts)).info("started")
                 if ready is not None:
-                    ready.set()
+                    tasks.spawn(_when_hearing(bot, ready))
                 await stop.wait()
             tasks.cancel()
 
@@ -264,6 +265,14 @@ class Tasks:
             await work
         except Exception:
             structlog.get_logger("oombot").exception("task_failed")
+
+
+async def _when_hearing(bot: Bot, ready: asyncio.Event) -> None:
+    """Set `ready` once a host is followed live, or when that takes too long."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(READY_WITHIN_S):
+            await bot.watch.hearing.wait()
+    ready.set()
 
 
 async def _expiry(bot: Bot) -> None:

@@ -9,8 +9,8 @@ import json
 from oombot.model import Command, Json
 
 
-def helper_command(source: str, request: Json) -> Command:
+def helper_command(source: str, request: Json, *, sudo: bool = True) -> Command:
     """Ask the helper: `{"op": "run", "id": …, "steps": [{"do": [argv…], "stdin": ""}]}` or `{"op": "result", …}`."""
     text = json.dumps(request)
     stdin = f"{source}\nraise SystemExit(main({text!r}))\n"
-    return Command(argv=("python3", "-I", "-"), stdin=stdin, sudo=True)
+    return Command(argv=("python3", "-I", "-"), stdin=stdin, sudo=sudo)

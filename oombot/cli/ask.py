@@ -101,7 +101,7 @@ def _draw_lists(console: Console, diagnosis: triage.Diagnosis) -> None:
         console.print(table)
     table = Table("pid", "command", "%mem", "rss", "swap", "unit", title="Largest processes")
     for row in diagnosis.consumers:
-        percent = f"{row.memory_percent:.1f}"
+        percent = f"{row.memory_percent:.1f}" if diagnosis.memory and diagnosis.memory.total_kb else None
         table.add_row(*(cell(part) for part in (row.pid, row.comm, percent, row.rss, row.swap, row.unit)))
     console.print(table)
     table = Table("pid", "command", "oom_score", "adj", "made of", "unit", title="Highest OOM scores")
@@ -110,11 +110,17 @@ def _draw_lists(console: Console, diagnosis: triage.Diagnosis) -> None:
         table.add_row(*(cell(part) for part in parts_))
     console.print(table)
     console.print(plain(diagnosis.scores_note), markup=False, style="dim")
+    if diagnosis.incomplete:
+        console.print(plain(diagnosis.incomplete), markup=False, style="yellow")
 
 
 def when(time_s: float | None, *, approximate: bool) -> str | None:
     """A point in time for a terminal, in its own zone; a derived one is marked."""
-    if time_s is None:
+    try:
+        moment = datetime.fromtimestamp(time_s, tz=UTC) if time_s is not None else None
+        text = moment.astimezone().strftime("%Y-%m-%d %H:%M:%S") if moment is not None else None
+    except (ValueError, OverflowError, OSError):
+        text = None  # a log may claim any year
+    if text is None:
         return None
-    text = datetime.fromtimestamp(time_s, tz=UTC).astimezone().strftime("%Y-%m-%d %H:%M:%S")
     return f"~{text}" if approximate else text

@@ -201,7 +201,10 @@ class Desk:
             return
         candidates = self.answers.candidates(snapshot, asked, incident)
         if not candidates:
-            await visit.modal.update(views.fix_refused_modal(f"No process on {host} matches {asked!r}."))
+            whole = "" if snapshot.processes_whole else " (its process table could not be read whole)"
+            await visit.modal.update(
+                views.fix_refused_modal(f"No process on {host} matches {asked!r}{whole}.")
+            )
             return
         private = "|".join((host, incident.id if incident else "", visit.channel_id))
         await visit.modal.update(views.fix_modal(host, candidates, chosen=None, private=private))

@@ -34,6 +34,7 @@ class Looks:
         self._due: dict[str, tuple[float, int, int]] = {}  # incident → next look, looks done, tries failed
         self._news = asyncio.Event()
         self._running = False
+        self._last: HostSnapshot | None = None  # about_kill ignores one from before the kill
 
     def add(self, incident_id: str) -> None:
         """Look at once, and again later."""
@@ -68,11 +69,12 @@ class Looks:
         if not due:
             return
         snapshot, problem = await self._read()
+        self._last = snapshot or self._last
         drafts = []
         for incident_id in due:
             gave_up = self._move_on(incident_id, read=snapshot is not None)
             if snapshot is not None or gave_up:
-                drafts += await self._draw(incident_id, snapshot, unread=problem)
+                drafts += await self._draw(incident_id, self._last, unread=problem)
         await self._ctx.store.put_messages(drafts)
         self._ctx.wake.set()
 

@@ -158,7 +158,8 @@ class Runs:
 
     async def _ask_helper(self, request: Request, body: Mapping[str, Any]) -> Mapping[str, Any]:
         """Speak with the helper on the host: one JSON request, one JSON answer."""
-        command = helper_call.helper_command(self._ctx.helper_source, {"id": request.id, **body})
+        sudo = any(step.do.sudo for step in request.plan.steps)
+        command = helper_call.helper_command(self._ctx.helper_source, {"id": request.id, **body}, sudo=sudo)
         result = await self._ctx.hosts.run(request.plan.host, command, timeout_s=RUN_TIMEOUT_S)
         try:
             answer = json.loads(result.stdout)

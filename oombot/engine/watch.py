@@ -27,6 +27,7 @@ class Watch:
     def __init__(self, context: Context, readings: Readings, cards: Cards) -> None:
         """Take the shared parts."""
         self._ctx, self._readings, self._cards = context, readings, cards
+        self.hearing = asyncio.Event()  # set once the first host is followed live
 
     async def run(self, host: str) -> None:
         """Follow one host; a host that can not be followed is tried again, and its channel is told."""
@@ -83,14 +84,22 @@ class Watch:
         elif position.detector != log.source:
             # another source has cursors of its own; kills already stored are recognised by the store
             position = replace(position, detector=log.source, cursor=None)
-        await _Run(self._ctx, self._cards, position, snapshot).follow(self._ctx.detectors[log.source])
+        run = _Run(self._ctx, self._cards, position, snapshot, self.hearing)
+        await run.follow(self._ctx.detectors[log.source])
 
 
 class _Run:
     """One run of the log command, from the stored position until it ends."""
 
-    def __init__(self, context: Context, cards: Cards, position: Position, snapshot: HostSnapshot) -> None:
-        self._ctx, self._cards = context, cards
+    def __init__(
+        self,
+        context: Context,
+        cards: Cards,
+        position: Position,
+        snapshot: HostSnapshot,
+        hearing: asyncio.Event,
+    ) -> None:
+        self._ctx, self._cards, self._hearing = context, cards, hearing
         self._position = replace(position, problem="")
         self._snapshot = snapshot
         self._parser = OomReportParser()
@@ -168,6 +177,7 @@ class _Run:
         self._position = replace(self._position, last_seen_s=self._ctx.clock())
         await self._ctx.store.save_position(self._stored())
         self._saved_s = self._ctx.clock()
+        self._hearing.set()
         self._log.info(
             "watching", source=self._position.detector, first_contact=first, kills_in_history=self._baselined
         )

@@ -114,6 +114,10 @@ class Bot:
             m for m in self.workspace.messages("oncall") if f"(pid {pid})" in m["text"] and not _is_reply(m)
         ]
 
+    def outcomes(self) -> list[dict[str, Any]]:
+        """The messages that tell what came of a request."""
+        return [m for m in self.workspace.messages("oncall") if "outcome:" in str(m.get("metadata"))]
+
     def replies(self, words: str) -> list[dict[str, Any]]:
         """Thread messages whose text or blocks hold these words."""
         return [m for m in self.workspace.messages("oncall") if _is_reply(m) and words in str(m)]

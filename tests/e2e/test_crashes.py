@@ -63,9 +63,8 @@ async def test_between_approve_and_proof(bot: Bot, small_cgroup: Pit, place: str
     if place == "transition='approved':before":
         assert _adj(target) == 0  # the press was never recorded: nothing ran, and it can be pressed again
         await bot.workspace.click(BEN, "oncall", plan["ts"], "approve")
-    await until(lambda: bot.replies("Read back"))
-    [outcome] = bot.replies("Read back")
-    if "verified: " in str(outcome) and "unverified" not in str(outcome):
+    [outcome] = await until(bot.outcomes)
+    if "✅ verified" in outcome["text"]:
         assert _adj(target) == 321
     else:
         assert "nothing was run on the host" in str(outcome)
