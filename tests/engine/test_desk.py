@@ -10,7 +10,7 @@ from oombot.engine import desk as desk_module
 from oombot.engine.answers import question
 from oombot.engine.desk import Visit
 from oombot.errors import RefusedError
-from oombot.model import Incident, Json, Person
+from oombot.model import Incident, Json, Person, Position
 from tests.engine.conftest import ADA, BEN, CLEO, Engine
 from tests.examples import a_kill
 
@@ -42,14 +42,17 @@ class Person1:
         return str(self.said[-1])
 
 
-async def stored_kill(engine: Engine) -> Incident:
-    """A kill that the watch has recorded, with its card."""
-    from oombot.model import Position
-
+async def stored_kill(engine: Engine, *, history: bool = False, **kill: Any) -> Incident:
+    """A kill that the watch has recorded, with its card unless it is history."""
     incident = Incident(
-        id="incident-0001", host="host42", kill=a_kill(), channel="oncall", seen_s=engine.clock()
+        id="incident-0001",
+        host="host42",
+        kill=a_kill(**kill),
+        channel="oncall",
+        seen_s=engine.clock(),
+        history=history,
     )
-    card = await engine.cards.draft(incident, snapshot=None)
+    card = None if history else await engine.cards.draft(incident, snapshot=None)
     position = Position(host="host42", detector="kmsg", cursor="1", baselined_s=1.0, last_seen_s=1.0)
     await engine.store.record_kills(position, [(incident, card)])
     await engine.send()
@@ -216,6 +219,30 @@ async def test_kernel_report_comes_into_the_thread(engine: Engine) -> None:
     report = engine.chat.message(f"report:{incident.id}")
     assert report.thread_ts == engine.chat.message(f"incident:{incident.id}").ts
     assert "Killed process 4242" in str(report.view)
+
+
+async def test_long_report_is_attached_once(engine: Engine) -> None:
+    """A report that does not fit into a message is also put into the thread as a file, whole, once."""
+    report = "\n".join(f"line {number} of a long report" for number in range(400))
+    incident = await stored_kill(engine, report=report)
+    ada = Person1()
+    for _ in range(2):
+        pressing = asyncio.ensure_future(engine.desk.press(ada.visit, "kernel_report", incident.id))
+        await asyncio.sleep(0.1)
+        await engine.send()
+        await pressing
+    card = engine.chat.message(f"incident:{incident.id}")
+    assert engine.chat.files == [(card.ts, "oom-host42-4242.txt", report)]
+
+
+async def test_report_of_history_goes_into_the_channel(engine: Engine) -> None:
+    """A kill of before the first contact has no card: its report is posted in the channel, and said to be there."""
+    incident = await stored_kill(engine, history=True)
+    ada = Person1()
+    await engine.desk.press(ada.visit, "kernel_report", incident.id)
+    await engine.send()
+    assert engine.chat.message(f"report:{incident.id}").thread_ts is None
+    assert "#oncall" in ada.last
 
 
 async def test_suggestion_that_is_gone_is_refused(engine: Engine) -> None:
