@@ -135,7 +135,7 @@ if [ -n "$asked" ]; then
   read -r _ _ line _ 2>/dev/null </proc/$asked/stat
   case $line in ''|Z) wait "$asked"; case $? in 0) echo 'sudo yes';; 1) echo 'sudo no';; esac;; esac
 fi
-mark="@@boot ${boot:--} ${up:-0} ${now:-0}"
+mark="@@boot ${boot:--} ${up:-0} ${now:-0} $(date +%z)"
 echo @@log_source
 if ! command -v journalctl >/dev/null 2>&1; then
   echo 'tried journald: journalctl is not installed'
@@ -186,7 +186,7 @@ main "$@" </dev/null
 
 _FIELDS: Final = (
     "MESSAGE,PRIORITY,SYSLOG_FACILITY,SYSLOG_IDENTIFIER,_BOOT_ID,_MACHINE_ID,"
-    "_SOURCE_MONOTONIC_TIMESTAMP,_TRANSPORT,_UID"
+    "_SOURCE_MONOTONIC_TIMESTAMP,_SOURCE_BOOTTIME_TIMESTAMP,_TRANSPORT,_UID"
 )
 
 SCRIPT: Final = (
