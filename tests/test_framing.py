@@ -115,6 +115,7 @@ def test_journal_json():
     assert read(MESSAGE="a").kernel
     assert not read(MESSAGE="a", _TRANSPORT="syslog").kernel
     assert not read(MESSAGE="a", SYSLOG_FACILITY="1").kernel
+    assert read(MESSAGE="a", _SOURCE_BOOTTIME_TIMESTAMP="1500000").mono_s == 1.5
     assert journal_record(b'{"_TRANSPORT": "kernel", "MESSAGE": "a"}').kernel is False
     assert (
         read(MESSAGE="a", _BOOT_ID="0123456789abcdef" * 2).boot_id == "01234567-89ab-cdef-0123-456789abcdef"

@@ -63,13 +63,16 @@ def journal_record(line: bytes) -> JournalRecord | None:
         return None
     boot_id = fields.get("_BOOT_ID")
     cursor = fields.get("__CURSOR")
+    mono_s = _micro(fields, "_SOURCE_MONOTONIC_TIMESTAMP")
+    boottime_s = _micro(fields, "_SOURCE_BOOTTIME_TIMESTAMP")
     return JournalRecord(
         text=_message(fields.get("MESSAGE")),
         cursor=cursor if isinstance(cursor, str) else None,
         boot_id=_dashed(boot_id) if isinstance(boot_id, str) else None,
         realtime_s=_micro(fields, "__REALTIME_TIMESTAMP"),
-        mono_s=_micro(fields, "_SOURCE_MONOTONIC_TIMESTAMP"),
-        boottime_s=_micro(fields, "_SOURCE_BOOTTIME_TIMESTAMP"),
+        # systemd 257 and later call the kernel's stamp boot time, and write it under the old name as well
+        mono_s=boottime_s if mono_s is None else mono_s,
+        boottime_s=boottime_s,
         # journald writes both for each record of /dev/kmsg, and a client can set neither of them so: fields that
         # begin with an underscore are journald's own. A process that writes to /dev/kmsg has another facility.
         kernel=fields.get("_TRANSPORT") == "kernel" and fields.get("SYSLOG_FACILITY") == "0",
