@@ -36,7 +36,7 @@ from oombot.errors import ChatError, ConfigError
 from oombot.ports import Chat, Hosts
 from oombot.views import Views
 
-EXPIRE_EVERY_S = 5.0
+SWEEP_EVERY_S = 5.0
 READY_WITHIN_S = 15.0
 
 
@@ -99,7 +99,7 @@ async def serve(
             context = make_context(settings, own_hosts, chat, store, spawn=tasks.spawn)
             bot = wire(context)
             tasks.spawn(bot.outbox.run())
-            tasks.spawn(_expiry(bot))
+            tasks.spawn(_sweep(bot))
             await bot.runs.recover()
             await bot.cards.recover()
             for host in settings.hosts:
@@ -275,13 +275,14 @@ async def _when_hearing(bot: Bot, ready: asyncio.Event) -> None:
     ready.set()
 
 
-async def _expiry(bot: Bot) -> None:
+async def _sweep(bot: Bot) -> None:
     while True:
         try:
             await bot.remedies.expire()
+            await bot.runs.recover()
         except Exception:
-            bot.context.log().exception("expiry_failed")
-        await asyncio.sleep(EXPIRE_EVERY_S)
+            bot.context.log().exception("sweep_failed")
+        await asyncio.sleep(SWEEP_EVERY_S)
 
 
 class _NoChat:

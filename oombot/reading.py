@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from oombot.framing import Framing
 from oombot.model import OomKill
 from oombot.oom_report import OomReportParser
+from oombot.sameness import merged
 
 # journalctl's text output of a message with an unprintable byte: "[161B blob data]"
 _BLOB = re.compile(r"\[[0-9.]{1,8}[KMG]?B? blob data\]")
@@ -64,7 +65,7 @@ def explain(data: bytes, *, year: int | None = None) -> Explanation:
     kills += parser.close()
     hidden.end()
     return Explanation(
-        kills=tuple(kills),
+        kills=tuple(merged(kills)),
         forms=framing.forms,
         hidden_kills=hidden.kills,
         hidden_lines=hidden.lines,

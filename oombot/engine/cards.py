@@ -1,5 +1,7 @@
 """The card of a kill: posted from the log at once, then edited as the host tells more."""
 
+from collections.abc import Sequence
+
 from oombot import triage
 from oombot.engine.context import Context
 from oombot.engine.drafts import incident_key
@@ -22,10 +24,16 @@ class Cards:
         self._looks: dict[str, Looks] = {}
 
     async def draft(
-        self, incident: Incident, *, snapshot: HostSnapshot | None, replayed: bool = False, unread: str = ""
+        self,
+        incident: Incident,
+        *,
+        snapshot: HostSnapshot | None,
+        replayed: bool = False,
+        unread: str = "",
+        earlier: Sequence[Incident] | None = None,
     ) -> Draft:
         """The card as a message; without a snapshot it says what the log alone says, and `unread` why."""
-        story = await self.story(incident, snapshot=snapshot, unread=unread)
+        story = await self.story(incident, snapshot=snapshot, unread=unread, earlier=earlier)
         view = self._ctx.views.incident(
             story,
             incident_id=incident.id,
@@ -36,12 +44,22 @@ class Cards:
         )
         return Draft(key=incident_key(incident.id), channel=incident.channel, view=view)
 
+    async def earlier(self, host: str) -> Sequence[Incident]:
+        """The host's kills of late, to tell recurrence."""
+        since = self._ctx.clock() - EARLIER_S
+        return await self._ctx.store.incidents(host, since_s=since, limit=RECENT_KILLS)
+
     async def story(
-        self, incident: Incident, *, snapshot: HostSnapshot | None, unread: str = ""
+        self,
+        incident: Incident,
+        *,
+        snapshot: HostSnapshot | None,
+        unread: str = "",
+        earlier: Sequence[Incident] | None = None,
     ) -> triage.KillStory:
         """The kill in sentences, with the earlier kills of its host."""
-        since = incident.seen_s - EARLIER_S
-        earlier = await self._ctx.store.incidents(incident.host, since_s=since, limit=RECENT_KILLS)
+        if earlier is None:
+            earlier = await self.earlier(incident.host)
         return triage.about_kill(
             incident.kill,
             host=incident.host,

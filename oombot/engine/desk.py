@@ -13,12 +13,13 @@ from oombot.engine.people import People
 from oombot.engine.readings import Readings
 from oombot.engine.remedies import Remedies
 from oombot.errors import ConfigError, HostError, OombotError, RefusedError
-from oombot.model import Draft, HostSnapshot, Incident, Json, Person
+from oombot.model import Audit, Draft, HostSnapshot, Incident, Json, Person
 
 ANSWER_WITHIN_S = 8.0  # a person waits no longer for a host: what is stored is shown, and edited later
 LATE_ANSWER_S = 120.0
 EXCERPT = 2900  # characters of a report that its message holds
 ATTACH_AGAIN_S, ATTACH_TRIES = 0.5, 60
+ATTACHED = "report_attached"
 FORM = "oom_score_adj"  # the remediation that the form of "More fixes…" fills in
 
 Say = Callable[[Json, bool], Awaitable[None]]  # an ephemeral view; true = in place of the one before
@@ -214,7 +215,6 @@ class Desk:
         await self.people.check(visit.person)
         incident = await self._incident(incident_id)
         key, long = f"report:{incident.id}", len(incident.kill.report) > EXCERPT
-        known = await self.context.store.message(key)
         draft = Draft(
             key=key,
             channel=incident.channel,
@@ -225,11 +225,12 @@ class Desk:
         self.context.wake.set()
         where = f"in #{incident.channel}" if incident.history else "in the thread"
         await visit.say(self.context.views.notice(f"The kernel's report is {where}."), False)
-        if known is None and long:
-            await self._attach(incident, key)
+        trail = await self.context.store.audit(incident.id)
+        if long and not any(line.event == ATTACHED for line in trail):
+            await self._attach(incident, key, visit.person)
 
-    async def _attach(self, incident: Incident, key: str) -> None:
-        """Put the whole report under the message, once that stands."""
+    async def _attach(self, incident: Incident, key: str, person: Person) -> None:
+        """Put the whole report under the message, once that stands; that it was done is in the audit trail."""
         for _ in range(ATTACH_TRIES):
             message = await self.context.store.message(key)
             if message is not None and message.ts is not None and message.channel_id is not None:
@@ -239,8 +240,12 @@ class Desk:
                 await self.context.chat.upload(
                     message.channel_id, thread_ts, filename=name, title=name, content=incident.kill.report
                 )
+                await self.context.store.add_audit(_attached(self.context, incident, person))
                 return
             await asyncio.sleep(ATTACH_AGAIN_S)
+        raise RefusedError(
+            "Slack is slow: the whole report is not attached yet.", fix="press Kernel report again"
+        )
 
     async def _share(self, visit: Visit, ask: str) -> None:
         """Ask again and post the answer for everybody in the channel."""
@@ -285,3 +290,15 @@ class Desk:
 
     def _host_names(self) -> tuple[str, ...]:
         return tuple(host.name for host in self.context.settings.hosts)
+
+
+def _attached(context: Context, incident: Incident, person: Person) -> Audit:
+    return Audit(
+        at_s=context.clock(),
+        request_id=incident.id,
+        actor=person.user_id,
+        event=ATTACHED,
+        state_from="",
+        state_to="",
+        data={"host": incident.host},
+    )

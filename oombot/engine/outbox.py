@@ -67,14 +67,9 @@ class Outbox:
         self._next_s[message.channel] = self._ctx.clock() + PACE_S
         try:
             if message.ts is not None and message.channel_id is not None:
-                await self._ctx.chat.update(
-                    message.channel_id, message.ts, message.view, key=message.key, version=message.version
-                )
-                await self._ctx.store.message_sent(
-                    message.key, message.version, message.channel_id, message.ts
-                )
-                return
-            await self._post(message)
+                await self._edit(message, message.channel_id, message.ts)
+            else:
+                await self._post(message)
         except ChatError as error:
             await self._failed(message, error)
 

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from oombot.config import Policy
 from oombot.errors import RefusedError
-from oombot.model import Check, Command, HostSnapshot, Json, Plan, Step
+from oombot.model import Check, Command, HostSnapshot, Json, Plan, Request, Step
 from oombot.remediations.shape import Remediation
 
 REPLAYED = " (replayed: a recording, no real host)"
@@ -78,9 +78,14 @@ def undo(remediation: Remediation, plan: Plan, snapshot: HostSnapshot, policy: P
     )
 
 
-def stands(remediation: Remediation, plan: Plan, snapshot: HostSnapshot) -> bool:
-    """Whether what the plan wrote is still what the host reads."""
-    return state(remediation, plan, snapshot) == plan.after
+def reverses(undoing: Plan, original: Request) -> bool:
+    """Whether an undo only takes back what oombot itself is known to have written, and which still stands.
+
+    That is what one approver may do alone; whether the value merely looks like ours is not enough.
+    """
+    runs = original.evidence.get("runs") or ()
+    made = len(runs) == len(original.plan.steps) and all(run.get("exit_status") == 0 for run in runs)
+    return made and undoing.params == original.plan.params and undoing.before == original.plan.after
 
 
 def state(remediation: Remediation, plan: Plan, snapshot: HostSnapshot) -> str:

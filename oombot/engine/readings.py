@@ -5,6 +5,7 @@ from oombot.engine.context import Context
 from oombot.errors import CommandFailedError
 from oombot.model import Entry, HostSnapshot, OomKill
 from oombot.oom_report import OomReportParser
+from oombot.sameness import merged
 
 
 class Readings:
@@ -47,4 +48,4 @@ class Readings:
             for item in reader.feed(line):
                 if isinstance(item, Entry):
                     found += parser.feed(item)
-        return found + parser.close()
+        return merged(found + parser.close())

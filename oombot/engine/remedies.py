@@ -89,18 +89,17 @@ class Remedies:
         settings = self._ctx.settings
         if settings.mode == "observe":
             raise RefusedError("oombot runs in observe mode: it proposes nothing, not even an undo.")
-        if request.state not in (*CHANGED, "failed"):
+        if request.state not in CHANGED:
             raise RefusedError(f"There is nothing to undo: the request {SAID[request.state]}.")
         await self._not_busy(request)
         if any(earlier.state in UNDOING for earlier in await self._ctx.store.undo_requests(request.id)):
             raise await self._undone(request.id)  # asked again in the transaction that adds the undo
         remediation = self._ctx.remediations[request.plan.remediation]
         snapshot = await self._readings.now(request.plan.host)
-        stands = plans.stands(remediation, request.plan, snapshot)
         plan = plans.undo(remediation, request.plan, snapshot, settings.policy)
         alone = policy.may_undo(settings.policy, person.user_id, await self._people.groups(person))
         undoing = await self._post(plan, person, incident_id=request.incident_id, undo_of=request.id)
-        if alone.allowed and stands and settings.mode == "apply":
+        if alone.allowed and plans.reverses(plan, request) and settings.mode == "apply":
             return await self._take(undoing, person)
         return undoing
 
@@ -123,7 +122,7 @@ class Remedies:
         if not moved:
             raise await self._too_late(request)
         self._ctx.wake.set()
-        self._ctx.spawn(self._runs.run(approved))
+        self._runs.start(approved)
         return approved
 
     async def _post(

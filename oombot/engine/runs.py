@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -25,6 +26,10 @@ from oombot.lifecycle import UNFINISHED
 from oombot.model import Draft, HostSnapshot, Person, Plan, Request
 
 RUN_TIMEOUT_S = 120.0
+RESULT_TIMEOUT_S = 20.0
+ASK_FOR_S = 900.0
+READ_BACK_TRIES = 4
+FAILURES = 5  # faults of oombot's own in one run, after which it is given up
 BUTTONS_GONE_WITHIN_S = 3.0
 SETTLE_S = 0.2
 AGAIN_S = (1.0, 2.0, 5.0, 10.0, *[30.0] * 28)  # a quarter of an hour
@@ -46,9 +51,30 @@ class Runs:
         self._ctx, self._readings, self._people, self._outbox = context, readings, people, outbox
         self._again_s = tuple(again_s)
         self._locks: dict[str, asyncio.Lock] = {}
+        self._active: set[str] = set()
+        self._failures: Counter[str] = Counter()
 
-    async def run(self, request: Request) -> None:
-        """Take an unfinished request to its end; whatever goes wrong is said on its card."""
+    def start(self, request: Request) -> None:
+        """Take an unfinished request to its end, on the side; one that is under way already is left alone."""
+        if request.id not in self._active:
+            self._active.add(request.id)
+            self._ctx.spawn(self._guarded(request.id))
+
+    async def recover(self) -> None:
+        """After a restart, and now and then: take up what was approved, running or applied and has nobody to end it."""
+        for request in await self._ctx.store.requests(UNFINISHED):
+            self.start(request)
+
+    async def _guarded(self, request_id: str) -> None:
+        try:
+            await self._to_the_end(request_id)
+        finally:
+            self._active.discard(request_id)
+
+    async def _to_the_end(self, request_id: str) -> None:
+        request = await self._ctx.store.request(request_id)
+        if request is None or request.state not in UNFINISHED:
+            return
         async with self._locks.setdefault(request.plan.host, asyncio.Lock()):
             try:
                 if request.state == "approved":
@@ -60,11 +86,6 @@ class Runs:
             except Exception as error:
                 self._ctx.log(request=request.id, host=request.plan.host).exception("run_failed")
                 await self._fail(request, str(error) or type(error).__name__)
-
-    async def recover(self) -> None:
-        """After a restart: finish what was approved, find out what was running, verify what was applied."""
-        for request in await self._ctx.store.requests(UNFINISHED):
-            self._ctx.spawn(self.run(request))
 
     async def _run(self, request: Request) -> None:
         late = self._ctx.clock() - (request.decided_s or 0.0) > self._ctx.settings.policy.run_within_s
@@ -101,7 +122,8 @@ class Runs:
         await self._people.check(approver)
         groups = await self._people.groups(approver)
         rules = self._ctx.settings.policy
-        if request.undo_of is not None and request.requester == approver.user_id:
+        original = await self._ctx.store.request(request.undo_of) if request.undo_of else None
+        if original is not None and plans.reverses(request.plan, original):
             ruling = policy.may_undo(rules, approver.user_id, groups)
         else:
             ruling = policy.may_decide(rules, request, approver.user_id, groups)
@@ -136,7 +158,7 @@ class Runs:
         )
         note = "not run: the host has changed since. The new plan follows."
         stale = decided_draft(self._ctx, replace(request, state="stale"), note=note)
-        await self._ctx.store.replace_stale(
+        replaced = await self._ctx.store.replace_stale(
             request.id,
             audit=audit_line(
                 self._ctx,
@@ -154,13 +176,19 @@ class Runs:
             ),
             fresh_drafts=[plan_draft(self._ctx, again, stale_of=request.id)],
         )
+        if not replaced:
+            await self._move(
+                request, "failed", note="not run: the host has changed since, and so has the request"
+            )
         self._ctx.wake.set()
 
-    async def _ask_helper(self, request: Request, body: Mapping[str, Any]) -> Mapping[str, Any]:
+    async def _ask_helper(
+        self, request: Request, body: Mapping[str, Any], *, timeout_s: float = RUN_TIMEOUT_S
+    ) -> Mapping[str, Any]:
         """Speak with the helper on the host: one JSON request, one JSON answer."""
         sudo = any(step.do.sudo for step in request.plan.steps)
         command = helper_call.helper_command(self._ctx.helper_source, {"id": request.id, **body}, sudo=sudo)
-        result = await self._ctx.hosts.run(request.plan.host, command, timeout_s=RUN_TIMEOUT_S)
+        result = await self._ctx.hosts.run(request.plan.host, command, timeout_s=timeout_s)
         try:
             answer = json.loads(result.stdout)
         except ValueError:
@@ -173,23 +201,30 @@ class Runs:
     async def _lost(self, request: Request, error: HostError) -> None:
         """The link went in the middle: ask the host itself what became of the run."""
         self._ctx.log(request=request.id, host=request.plan.host).warning("run_link_lost", error=str(error))
+        note = f"the link was lost ({error}); asking the host what became of the run"
+        await self._ctx.store.put_messages([decided_draft(self._ctx, request, note=note)])
+        self._ctx.wake.set()
         await asyncio.sleep(SETTLE_S)
         await self._reattach(request)
 
     async def _reattach(self, request: Request) -> None:
         """The run's own record on the host decides; it is never run again, and a silent host is asked for a while."""
+        began = self._ctx.clock()
         for wait_s in (*self._again_s, None):
             try:
-                result = await self._ask_helper(request, {"op": "result"})
+                result = await self._ask_helper(request, {"op": "result"}, timeout_s=RESULT_TIMEOUT_S)
             except HostError as error:
                 problem = f"the host does not say whether it ran: {error}"
+                if not error.temporary:
+                    break
             else:
                 if result.get("status") != "running":
                     await self._applied(request, result, None)
                     return
                 problem = "the host says that it is still running"
-            if wait_s is not None:
-                await asyncio.sleep(wait_s)
+            if wait_s is None or self._ctx.clock() - began > ASK_FOR_S:
+                break
+            await asyncio.sleep(wait_s)
         await self._finish(request, "unverified", {**request.evidence, "problems": [problem]})
 
     async def _applied(
@@ -219,7 +254,7 @@ class Runs:
         plan = request.plan
         remediation = self._ctx.remediations[plan.remediation]
         try:
-            after = await self._readings.now(plan.host)
+            after = await self._read_back(plan.host)
             problems = plans.problems_after(remediation, plan, before or after, after)
             reads = plans.state(remediation, plan, after)
         except (HostError, RefusedError) as error:
@@ -228,6 +263,17 @@ class Runs:
             return
         evidence = {**request.evidence, "after": reads, "problems": problems}
         await self._finish(request, "contradicted" if problems else "verified", evidence)
+
+    async def _read_back(self, host: str) -> HostSnapshot:
+        """Read the host; one that is slow just now is asked again."""
+        for wait_s in self._again_s[:READ_BACK_TRIES]:
+            try:
+                return await self._readings.now(host)
+            except HostError as error:
+                if not error.temporary:
+                    raise
+                await asyncio.sleep(wait_s)
+        return await self._readings.now(host)
 
     async def _finish(self, request: Request, state: str, evidence: Mapping[str, Any]) -> None:
         evidence = {"at_s": self._ctx.clock(), **evidence}
@@ -246,12 +292,16 @@ class Runs:
         return (outcome_draft(self._ctx, original, undo=False, undone=True),)
 
     async def _fail(self, request: Request, note: str) -> None:
-        """An error nobody expected here: said on the card, in whatever state the request is."""
+        """An error nobody expected here, such as a full disk: nothing is concluded from it about the host."""
+        self._failures[request.id] += 1
         current = await self._ctx.store.request(request.id)
         if current is None or current.state not in UNFINISHED:
             return
-        state = "failed" if current.state == "approved" else "unverified"
-        await self._finish(current, state, {**current.evidence, "problems": [note]})
+        if current.state == "approved":
+            await self._finish(current, "failed", {**current.evidence, "problems": [f"not run: {note}"]})
+        elif self._failures[request.id] >= FAILURES:
+            await self._finish(current, "unverified", {**current.evidence, "problems": [note]})
+        # else `recover` takes it up again: what became of the run stands in the host's own record
 
     async def _move(
         self,
@@ -288,6 +338,12 @@ class Runs:
         return moved
 
 
+def _steps(result: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The steps of the helper's answer, whatever else it may hold."""
+    steps = result.get("steps")
+    return [step for step in steps if isinstance(step, dict)] if isinstance(steps, list) else []
+
+
 def _runs(result: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     """What the helper ran, as evidence: argv, exit status and what it said."""
     return [
@@ -296,13 +352,13 @@ def _runs(result: Mapping[str, Any]) -> list[Mapping[str, Any]]:
             "exit_status": step.get("exit"),
             "output": str(step.get("stderr") or step.get("stdout") or "")[:500],
         }
-        for step in result.get("steps") or ()
+        for step in _steps(result)
     ]
 
 
 def _failure(result: Mapping[str, Any]) -> str:
     """The step that failed, in its own words."""
-    for step in result.get("steps") or ():
+    for step in _steps(result):
         if step.get("exit"):
             return f"{' '.join(step.get('argv', []))}: {step.get('stderr') or 'failed'}"
     return str(result.get("error") or "a step failed")

@@ -2,23 +2,29 @@
 
 import asyncio
 import hashlib
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import replace
+from typing import Any
 
 from oombot.detectors.shape import Detector
 from oombot.engine.cards import Cards
 from oombot.engine.context import Context
 from oombot.engine.readings import Readings
-from oombot.errors import CommandFailedError, OombotError
-from oombot.model import Draft, Entry, Gap, HostSnapshot, Incident, Live, OomKill, Position
+from oombot.errors import CommandFailedError, CommandTimeoutError, OombotError
+from oombot.model import Draft, Entry, Gap, HostSnapshot, Incident, Json, Live, OomKill, Position
 from oombot.oom_report import OomReportParser
 
 SAVE_EVERY_S = 30.0
+REPORT_S = 30.0  # a report that began this long ago is over
+HISTORY_WITHIN_S = 1800.0  # the longest that reading what a log already holds may take
+ROUNDING_S = 2.0  # clocks are read in whole seconds
 QUIET_S = 15.0  # a report that goes no further is closed after this long
 AGAIN_FIRST_S, AGAIN_LAST_S = 1.0, 60.0
 UNHEARD_AFTER_S = 120.0  # a host that can not be followed for this long is said so in its channel
 CLOCKS_DIFFER_S = 600.0  # the most that two clocks, or a time derived from seconds since boot, may be apart
+
+Heard = Callable[[str], Awaitable[None]]
 
 
 class Watch:
@@ -28,43 +34,65 @@ class Watch:
         """Take the shared parts."""
         self._ctx, self._readings, self._cards = context, readings, cards
         self.hearing = asyncio.Event()  # set once the first host is followed live
+        self._live_s: dict[str, float] = {}  # when a host was last known to be followed live
+        self._said: dict[str, str] = {}  # the message that says a host is unheard
 
     async def run(self, host: str) -> None:
         """Follow one host; a host that can not be followed is tried again, and its channel is told."""
-        wait, unheard_s = AGAIN_FIRST_S, self._ctx.clock()
+        wait, self._live_s[host] = AGAIN_FIRST_S, self._ctx.clock()
         while True:
             began = self._ctx.clock()
-            problem, fix = "the log command ended", ""
+            problem, fix, kind = "the log command ended", "", "ended"
             try:
                 await self._follow(host)
             except OombotError as error:
-                problem, fix = str(error), error.fix
+                problem, fix, kind = str(error), error.fix, type(error).__name__
             except Exception as error:
                 self._ctx.log(host=host).exception("watch_failed")
-                problem = f"oombot failed ({type(error).__name__}); its log says more"
+                problem, kind = (
+                    f"oombot failed ({type(error).__name__}); its log says more",
+                    type(error).__name__,
+                )
             now = self._ctx.clock()
-            if now - began > AGAIN_LAST_S:
-                wait, unheard_s = AGAIN_FIRST_S, now
+            if self._live_s[host] > began:
+                wait, self._live_s[host] = AGAIN_FIRST_S, now
             self._ctx.log(host=host).warning("watch_interrupted", problem=problem, fix=fix, again_in_s=wait)
-            if now - unheard_s > UNHEARD_AFTER_S:
-                await self._say_unheard(host, problem, fix)
+            if now - self._live_s[host] > UNHEARD_AFTER_S:
+                await self._say_unheard(host, problem, fix, kind)
             await asyncio.sleep(wait)
             wait = min(wait * 2, AGAIN_LAST_S)
 
-    async def _say_unheard(self, host: str, problem: str, fix: str) -> None:
-        """Once a day, host and problem: silence would claim that nothing is killed there."""
-        day = int(self._ctx.clock() // 86400)
-        text = f"{host} is not watched: {problem} OOM kills there go unseen until this is mended."
-        draft = Draft(
-            key=f"unheard:{host}:{day}:{_short(problem)}",
-            channel=self._ctx.settings.channel(host),
-            view=self._ctx.views.notice(text, fix=fix),
+    async def _say_unheard(self, host: str, problem: str, fix: str, kind: str) -> None:
+        """Once a day, host and kind of problem: silence would claim that nothing is killed there."""
+        self._said[host] = f"unheard:{host}:{int(self._ctx.clock() // 86400)}:{kind}"
+        known = await self._quietly(self._ctx.store.message(self._said[host]))
+        if known is None:
+            text = f"{host} is not watched: {problem} OOM kills there go unseen until this is mended."
+            await self._say(host, self._ctx.views.notice(text, fix=fix))
+
+    async def _heard(self, host: str) -> None:
+        """A host is followed live; where the opposite was said, that message is edited."""
+        self._live_s[host] = self._ctx.clock()
+        self.hearing.set()
+        if host in self._said:
+            text = f"{host} is watched again. What its log kept of the time in between is told."
+            await self._say(host, self._ctx.views.notice(text))
+            del self._said[host]
+
+    async def _say(self, host: str, view: Json) -> None:
+        channel = self._ctx.settings.channel(host)
+        await self._quietly(
+            self._ctx.store.put_messages([Draft(key=self._said[host], channel=channel, view=view)])
         )
+        self._ctx.wake.set()
+
+    async def _quietly(self, work: Awaitable[Any]) -> Any:
+        """A follower outlives a store that fails."""
         try:
-            await self._ctx.store.put_messages([draft])
-            self._ctx.wake.set()
+            return await work
         except Exception:
-            self._ctx.log(host=host).exception("not_said")
+            self._ctx.log().exception("store_failed")
+            return None
 
     async def _follow(self, host: str) -> None:
         snapshot = await self._readings.now(host)
@@ -84,7 +112,7 @@ class Watch:
         elif position.detector != log.source:
             # another source has cursors of its own; kills already stored are recognised by the store
             position = replace(position, detector=log.source, cursor=None)
-        run = _Run(self._ctx, self._cards, position, snapshot, self.hearing)
+        run = _Run(self._ctx, self._cards, position, snapshot, self._heard)
         await run.follow(self._ctx.detectors[log.source])
 
 
@@ -97,16 +125,19 @@ class _Run:
         cards: Cards,
         position: Position,
         snapshot: HostSnapshot,
-        hearing: asyncio.Event,
+        heard: Heard,
     ) -> None:
-        self._ctx, self._cards, self._hearing = context, cards, hearing
+        self._ctx, self._cards, self._heard = context, cards, heard
         self._position = replace(position, problem="")
         self._snapshot = snapshot
         self._parser = OomReportParser()
         self._began = position
         self._live = position.cursor is not None  # a resumed log holds no history
         self._cursor = position.cursor  # how far whole reports have been read
-        self._baselined = 0
+        self._live_once = False
+        self._began_s = self._item_s = self._now_s()
+        self._newest_s: float | None = None  # the kernel's time of the last entry
+        self._baselined = self._gaps = 0
         self._saved_s = context.clock()
         self._log = context.log(host=position.host)
 
@@ -115,13 +146,30 @@ class _Run:
         command = detector.follow(self._began.cursor)
         async with aclosing(self._lines(self._ctx.hosts.follow(self._position.host, command))) as lines:
             async for line in lines:
-                if line is None:
-                    await self._record(self._parser.close())
-                    await self._save_position()
-                    continue
-                for item in reader.feed(line):
+                if line is None and not self._live_once:
+                    self._check_history()
+                for item in reader.feed(line) if line is not None else ():
+                    self._item_s = self._now_s()
                     await self._take(item)
+                await self._when_quiet()
         await self._record(self._parser.close())
+
+    async def _when_quiet(self) -> None:
+        """A report that goes no further is closed; now and then the position is saved."""
+        if not self._parser.idle and self._now_s() - self._item_s > QUIET_S:
+            await self._record(self._parser.close())
+        await self._save_position()
+
+    def _check_history(self) -> None:
+        """A log command that hangs before it has caught up is no watch."""
+        if self._now_s() - self._began_s > HISTORY_WITHIN_S:
+            raise CommandTimeoutError(
+                f"The log command on {self._position.host} has not come to the present within {HISTORY_WITHIN_S:.0f} s."
+            )
+
+    @staticmethod
+    def _now_s() -> float:
+        return asyncio.get_running_loop().time()
 
     async def _lines(self, stream: AsyncIterator[bytes]) -> AsyncGenerator[bytes | None, None]:
         """The stream's lines; None when it has been quiet for a while."""
@@ -154,12 +202,11 @@ class _Run:
         elif isinstance(item, Gap):
             await self._gap(item)
         else:
+            self._newest_s = item.time_s
             kills = self._parser.feed(item)
             if self._parser.idle and item.cursor is not None:
                 self._cursor = item.cursor  # stored in the same transaction as the kills before it
             await self._record(kills)
-            if self._ctx.clock() - self._saved_s > SAVE_EVERY_S:
-                await self._save_position()
 
     async def _gap(self, gap: Gap) -> None:
         if gap.unreadable:
@@ -167,17 +214,21 @@ class _Run:
                 f"The kernel log of {self._position.host} can not be read: {gap.reason}."
             )
         self._log.warning("log_gap", reason=gap.reason, since_s=gap.since_s)
-        name = _short(f"{gap.reason}\n{self._began.cursor}\n{self._snapshot.boot_id}")
+        self._gaps += 1
+        where = self._cursor or f"{self._began_s} {self._gaps}"
+        name = _short(f"{gap.reason}\n{where}\n{self._snapshot.boot_id}")
         await self._cards.gap(self._position.host, gap, name=name)
 
     async def _caught_up(self) -> None:
-        await self._record(self._parser.close())
+        recent = self._newest_s is not None and _host_time(self._snapshot) - self._newest_s < REPORT_S
+        if not recent:  # else a report is perhaps just being written
+            await self._record(self._parser.close())
         first = self._began.cursor is None
-        self._live = True
+        self._live = self._live_once = True
         self._position = replace(self._position, last_seen_s=self._ctx.clock())
         await self._ctx.store.save_position(self._stored())
         self._saved_s = self._ctx.clock()
-        self._hearing.set()
+        await self._heard(self._position.host)
         self._log.info(
             "watching", source=self._position.detector, first_contact=first, kills_in_history=self._baselined
         )
@@ -230,7 +281,7 @@ class _Run:
             since = max(since, self._began.last_seen_s + _ahead(self._snapshot) - CLOCKS_DIFFER_S)
         if kill.time_s is None:
             return self._began.last_seen_s is None
-        return kill.time_s < since
+        return kill.time_s < since - ROUNDING_S
 
 
 def _host_time(snapshot: HostSnapshot) -> float:

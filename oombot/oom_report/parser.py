@@ -286,9 +286,12 @@ class OomReportParser:
 
     def _give(self, kill: OomKill, text: str, context: Context) -> list[OomKill]:
         seen = _Seen(kill=kill, text=text, generation=self._generation)
-        if any(_same(seen, other) for other in self._seen):
+        before = next((other for other in self._seen if _same(seen, other)), None)
+        if before is not None and not _says_more(kill, before.kill):
             return []
-        self._seen.append(seen)
+        self._seen.append(
+            seen
+        )  # a kill line that comes after its constraint line was given up is given as well
         self._last = (kill, context)
         return [kill]
 
@@ -306,6 +309,11 @@ def _name_state(text: str) -> bool | None:
     if len(kill.comm) > COMM_LENGTH:
         return False
     return True if kill.sized else None
+
+
+def _says_more(kill: OomKill, before: OomKill) -> bool:
+    """Whether a whole kill line follows what had been told without one."""
+    return kill.evidence == "kill_line" and before.evidence != "kill_line"
 
 
 def _same(one: _Seen, other: _Seen) -> bool:

@@ -1,6 +1,7 @@
 """Cards are filled in from readings: one reading for all that wait, and a silent host is said to be silent."""
 
 import asyncio
+from typing import Any
 
 from oombot.engine import looks
 from oombot.engine.cards import Cards
@@ -59,3 +60,24 @@ async def test_restart_goes_on_with_late_kills(engine: Engine) -> None:
     message = await engine.store.message(f"incident:{incident.id}")
     assert message is not None
     assert message.version == 2
+
+
+async def test_store_that_fails_once_leaves_the_cards_due(engine: Engine) -> None:
+    """A full disk while a card is filled in: it is filled in when the disk is not full any more."""
+    [incident] = await stored(engine, 1)
+    put_messages, failures = engine.store.put_messages, [OSError("disk full")]
+
+    async def failing(*args: Any) -> Any:
+        if failures:
+            raise failures.pop()
+        return await put_messages(*args)
+
+    engine.store.put_messages = failing  # type: ignore[method-assign]
+    cards = Cards(engine.context, engine.machine, again_s=0.02)  # type: ignore[arg-type]
+    cards.enrich(incident)
+    for _ in range(10):
+        await asyncio.sleep(0.03)
+        engine.clock.now += 1
+    message = await engine.store.message(f"incident:{incident.id}")
+    assert message is not None
+    assert message.version >= 2

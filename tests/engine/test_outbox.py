@@ -103,3 +103,16 @@ async def test_refusal_does_not_stop_others(engine: Engine, code: str) -> None:
     message = await engine.store.message("a")
     assert message is not None
     assert message.error
+
+
+async def test_deleted_message_stays_deleted(engine: Engine) -> None:
+    """A card that somebody deleted in Slack is not edited for ever, nor posted again."""
+    await engine.store.put_messages([draft("a", "0")])
+    await engine.send()
+    await engine.store.put_messages([draft("a", "1")])
+    engine.chat.refuse = [ChatError("gone", code="message_not_found")]
+    await engine.send()
+    calls = engine.chat.calls
+    await engine.send()
+    assert engine.chat.calls == calls
+    assert len(engine.chat.posted) == 1

@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -296,6 +297,49 @@ async def test_undo_never_overwrites_somebody_elses_change(engine: Engine) -> No
     engine.machine.adj = -200
     await engine.finish()
     assert (await engine.state(undoing.id), engine.machine.adj) == ("stale", -200)
+
+
+async def test_undo_of_what_perhaps_never_ran_needs_two(engine: Engine) -> None:
+    """A value that merely looks like ours, after a run nobody can prove, is not put back by one person."""
+    engine.machine.lose_request = True
+    request = await engine.propose()
+    engine.machine.on_run = lambda: setattr(engine.machine, "down", True)
+    await engine.remedies.approve(request.id, BEN)
+    await engine.finish()
+    assert await engine.state(request.id) == "unverified"
+    engine.machine.down, engine.machine.adj = False, 500  # somebody ran the shown command by hand
+    undoing = await engine.remedies.undo(request.id, BEN)
+    await engine.finish()
+    assert (undoing.state, engine.machine.adj) == ("pending", 500)
+
+
+async def test_undo_of_a_failed_run_is_refused(engine: Engine) -> None:
+    """Where nothing was changed there is nothing to undo."""
+    engine.machine.fail = "set-adj: is now 77, not 0"
+    request = await engine.propose()
+    await engine.remedies.approve(request.id, BEN)
+    await engine.finish()
+    with pytest.raises(RefusedError, match="nothing to undo"):
+        await engine.remedies.undo(request.id, BEN)
+
+
+async def test_store_that_fails_in_a_run_concludes_nothing(engine: Engine) -> None:
+    """A full disk right after the run: the request is taken up again, and the host's record decides."""
+    request = await engine.propose()
+    transition, failures = engine.store.transition, [OSError("disk full"), OSError("disk full")]
+
+    async def failing(request_id: str, **rest: Any) -> Any:
+        if rest["audit"].state_to in ("applied", "unverified") and failures:
+            raise failures.pop()
+        return await transition(request_id, **rest)
+
+    engine.store.transition = failing  # type: ignore[method-assign]
+    await engine.remedies.approve(request.id, BEN)
+    await engine.finish()
+    for _ in range(3):
+        await engine.runs.recover()
+        await engine.finish()
+    assert (await engine.state(request.id), engine.machine.writes) == ("verified", 1)
 
 
 async def test_two_approvers_undo_once(engine: Engine) -> None:

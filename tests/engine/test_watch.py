@@ -307,3 +307,46 @@ async def test_unheard_host_is_said_once(tmp_path) -> None:
         [said] = host.engine.chat.posted
         assert "permission denied" in said.view["text"]
         assert "usermod -aG adm" in str(said.view["blocks"])
+
+
+async def test_each_gap_is_said(tmp_path) -> None:
+    """Two gaps of the same kind at different places are two messages."""
+    log = Log()
+    async with watched(tmp_path, log, FakeChat(), Clock()) as host:
+        await host.caught_up()
+        log.write(
+            kill(600, 7001, at_s=UPTIME), record(610, "x"), kill(611, 7002, at_s=UPTIME + 5), record(621, "y")
+        )
+        await host.until(lambda: len([m for m in host.engine.chat.posted if m.key.startswith("gap:")]) == 2)
+
+
+async def test_host_heard_again_is_said(tmp_path) -> None:
+    """When a host that was said to be unwatched is followed again, that message says so."""
+    log = Log(readable=False)
+    async with watched(tmp_path, log, FakeChat(), Clock()) as host:
+        await asyncio.sleep(0.1)
+        host.engine.clock.now += 121
+        await host.until(lambda: host.engine.chat.posted)
+        log.readable = True
+        await host.until(lambda: "watched again" in host.engine.chat.posted[0].view["text"])
+        assert len(host.engine.chat.posted) == 1
+
+
+async def test_kill_line_after_its_constraint_line_tells_more(tmp_path) -> None:
+    """A report that is cut by a pause is told at once from its first half; the second half is added to it."""
+    log = Log()
+    constraint = (
+        "oom-kill:constraint=CONSTRAINT_MEMCG,nodemask=(null),cpuset=/,mems_allowed=0,oom_memcg=/a,task_memcg=/a,"
+        "task=java,pid=7001,uid=1000"
+    )
+    async with watched(tmp_path, log, FakeChat(), Clock()) as host:
+        await host.caught_up()
+        log.write(record(600, constraint, at_s=UPTIME), record(601, "eth0: link up", at_s=UPTIME + 10))
+        await host.until(lambda: len(host.cards) == 1)
+        log.write(kill(602, 7001, at_s=UPTIME + 0.1))
+        for _ in range(100):
+            await asyncio.sleep(0.02)
+            [stored] = await host.engine.store.incidents("host42")
+            if stored.kill.anon_rss_kb:
+                break
+        assert (stored.kill.anon_rss_kb, len(host.cards)) == (1000, 1)
