@@ -69,7 +69,10 @@ class Pit:
             await asyncio.gather(self._keeper, return_exceptions=True)
         for process in self._processes.values():
             await _end(process)
-        if self.kind != "systemd-run --user":
+        if self.kind == "systemd-run --user":
+            for verb in ("stop", "revert"):
+                await _systemctl(verb, self._slice)
+        else:
             for _ in range(50):
                 with contextlib.suppress(OSError):
                     self.cgroup.rmdir()
@@ -102,19 +105,19 @@ class Pit:
         return f"{self.name.replace('-', '_')}.slice"
 
     async def _limit_slice(self) -> None:
-        """Cap both processes together: the slice exists once its first scope runs."""
+        """Cap both processes together: the slice exists once its first scope runs.
+
+        systemd also accepts a limit that it can not set, and what is not capped would eat the whole machine.
+        """
         limits = (f"MemoryMax={LIMIT_MIB}M", "MemorySwapMax=0")
-        argv = ("systemctl", "--user", "set-property", "--runtime", self._slice, *limits)
-        process = await asyncio.create_subprocess_exec(*argv)
-        if await process.wait() != 0:
-            raise OSError(
-                "systemctl --user set-property failed: the memory controller is not delegated to users"
-            )
+        done = await _systemctl("set-property", "--runtime", self._slice, *limits)
+        if done != 0 or _limit_above(self.neighbour_pid) != LIMIT_MIB * 1024 * 1024:
+            raise OSError("systemd did not set the limit: the memory controller is not delegated to users")
 
     async def _start(self, name: str, keep_mib: int) -> None:
         argv = [sys.executable, "-I", str(self._hog), name, str(keep_mib)]
         if self.kind == "systemd-run --user":
-            argv = ["systemd-run", "--user", "--quiet", "--scope", f"--slice={self._slice}", *argv]
+            argv = ["systemd-run", "--user", "--quiet", "--collect", "--scope", f"--slice={self._slice}", *argv]
         else:
             argv.append(str(self.cgroup / "cgroup.procs"))
         pipe = asyncio.subprocess.PIPE
@@ -131,6 +134,23 @@ class Pit:
             await _end(self._processes[LEAKY])
             await asyncio.sleep(RESTART_S)
             await self._start(LEAKY, LEAKY_MIB)
+
+
+async def _systemctl(*words: str) -> int:
+    """Ask the user's systemd; its exit status."""
+    nowhere = asyncio.subprocess.DEVNULL
+    argv = ("systemctl", "--user", "--quiet", *words)
+    return await (await asyncio.create_subprocess_exec(*argv, stdout=nowhere, stderr=nowhere)).wait()
+
+
+def _limit_above(pid: int) -> int | None:
+    """The memory limit of the cgroup above this process's own, as the kernel has it; None where it has none."""
+    try:
+        paths = Path(f"/proc/{pid}/cgroup").read_text(encoding="utf-8").splitlines()
+        path = next(line.removeprefix("0::/") for line in paths if line.startswith("0::/"))
+        return int(((_V2 / path).parent / "memory.max").read_text(encoding="ascii"))
+    except (OSError, StopIteration, ValueError):
+        return None
 
 
 async def _end(process: asyncio.subprocess.Process) -> None:
