@@ -117,7 +117,15 @@ class Pit:
     async def _start(self, name: str, keep_mib: int) -> None:
         argv = [sys.executable, "-I", str(self._hog), name, str(keep_mib)]
         if self.kind == "systemd-run --user":
-            argv = ["systemd-run", "--user", "--quiet", "--collect", "--scope", f"--slice={self._slice}", *argv]
+            argv = [
+                "systemd-run",
+                "--user",
+                "--quiet",
+                "--collect",
+                "--scope",
+                f"--slice={self._slice}",
+                *argv,
+            ]
         else:
             argv.append(str(self.cgroup / "cgroup.procs"))
         pipe = asyncio.subprocess.PIPE
