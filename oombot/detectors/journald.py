@@ -12,6 +12,7 @@ from oombot.model import Command, Entry, Gap, Live
 _REMEMBERED = 500  # cursors; the second phase begins a little before the end of the first
 _HISTORY = "-30d"
 _BEFORE_S = 60
+_DRIFT_S = 120.0  # more than that is a host's clock that was set since
 
 # "JOURNALCURSOR@SECONDS"; sd_journal_get_cursor() writes "s=…;i=…;b=…;m=…;t=…;x=…" in hexadecimal
 _CURSOR = re.compile(r"(?P<journal>[0-9a-z;=]{20,400})@(?P<realtime_s>[0-9]{1,12})")
@@ -123,12 +124,15 @@ class JournalReader:
 
     def _time(self, record: JournalRecord) -> tuple[float | None, bool]:
         """__REALTIME_TIMESTAMP is when journald received the entry, minutes late where it started late; so in the
-        host's present boot the kernel's own stamp is preferred. Of an earlier boot the start is not known."""
+        host's present boot the kernel's own stamp is preferred. The kernel's clock drifts by seconds a week: where it
+        says that the entry is a little younger than its reception, the reception is right. Of an earlier boot the
+        start is not known."""
         clock = self._clock
         if clock is not None and clock.boot_id is not None and clock.boot_id == record.boot_id:
             time_s = clock.at(record.boottime_s if record.boottime_s is not None else record.mono_s)
             if time_s is not None:
-                return time_s, True
+                late_s = 0.0 if record.realtime_s is None else time_s - record.realtime_s
+                return (record.realtime_s, False) if 0 < late_s < _DRIFT_S else (time_s, True)
         return record.realtime_s, False
 
 

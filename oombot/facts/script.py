@@ -87,11 +87,10 @@ END {
 _SCRIPT: Final = r"""main() {
 LC_ALL=C PATH=/usr/sbin:/usr/bin:/sbin:/bin:/usr/local/sbin:/usr/local/bin SYSTEMD_PAGER=
 export LC_ALL PATH SYSTEMD_PAGER
-since=$1 boot='' up='' now='' kernel='' line='' root='' files='' log='' why='' uid='' asked=''
+since=$1 boot='' up='' now=$(date +%s) kernel='''' line='' root='' files='' log='' why='' uid='' asked=''
 copy() { while IFS= read -r line || [ -n "$line" ]; do printf '%s\n' "$line"; done; }
 { read -r boot </proc/sys/kernel/random/boot_id; read -r up line </proc/uptime
   read -r kernel </proc/sys/kernel/osrelease; } 2>/dev/null
-now=$(date +%s)
 while read -r key line root; do case $key in Uid:) uid=$line; break;; esac; done 2>/dev/null </proc/$$/status
 printf '@@host\nboot_id %s\nuptime %s\nnow %s\nkernel %s\n' "$boot" "$up" "$now" "$kernel"
 printf 'page %s\nuid %s\nself %s\n' "$(getconf PAGESIZE 2>/dev/null)" "$uid" "$$"

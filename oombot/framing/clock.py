@@ -7,10 +7,12 @@ from datetime import UTC, datetime, timedelta, timezone
 
 from oombot.model import Gap, Live
 
-# A shell fragment for the first line of every follow script; the last field is the host's offset from UTC.
-HEADER_SH = r"""boot='' up='' rest=''
+# A shell fragment for the first line of every follow script; the last field is the host's offset from UTC. The time
+# is asked for before the uptime: date takes a while, and a kill that is dated too late seems to come after the restart
+# that it caused.
+HEADER_SH = r"""boot='' up='' rest='' now=$(date +%s)
 { read -r boot </proc/sys/kernel/random/boot_id; read -r up rest </proc/uptime; } 2>/dev/null
-printf '@@boot %s %s %s %s\n' "${boot:--}" "${up:--}" "$(date +%s)" "$(date +%z)"
+printf '@@boot %s %s %s %s\n' "${boot:--}" "${up:--}" "$now" "$(date +%z)"
 """
 
 BOOT_ID = r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}"

@@ -69,6 +69,21 @@ def test_times():
     assert now.boot_id == BOOT
 
 
+def test_a_clock_that_drifts():
+    """Where the kernel's stamp is a little later than the reception, the reception counts; far later, the stamp."""
+    reader = DETECTOR.reader(None)
+    near, far = read(
+        reader,
+        [
+            HEADER,
+            record(1, _SOURCE_MONOTONIC_TIMESTAMP="810000000"),
+            record(2, _SOURCE_MONOTONIC_TIMESTAMP="990000000"),
+        ],
+    )
+    assert (near.time_s, near.approximate) == (4800.000001, False)
+    assert (far.time_s, far.approximate) == (4990.0, True)
+
+
 def test_without_a_header():
     """Without a header the time of reception is all there is."""
     (entry,) = read(DETECTOR.reader(None), [record(1)])
