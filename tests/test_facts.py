@@ -322,10 +322,15 @@ def test_the_journal_comes_first_and_only_what_matters_is_sent(logs):
 
 def test_a_long_journal_keeps_the_newest(logs):
     """Past 1 MiB the oldest lines go, and the snapshot says so."""
-    lines = [journal_line(f"Out of memory: {n:06} {'x' * 900}") for n in range(1500)]
+    lines = [
+        journal_line(f"Out of memory: {n:06} {'x' * 900}", real=(1_700_000_000 + n) * 1_000_000)
+        for n in range(1500)
+    ]
     seen = take(path=logs(lines))
     assert sum(map(len, seen.kernel_log.lines)) < 1_100_000
     assert b"Out of memory: 001499" in seen.kernel_log.lines[-1]
+    first = int(seen.kernel_log.lines[1].split(b"Out of memory: ")[1][:6])
+    assert seen.kernel_log.since_s == 1_700_000_000.0 + first
     assert not seen.kernel_log.since_boot
     assert any("newest 1 MiB" in problem for problem in seen.problems)
 

@@ -30,7 +30,7 @@ def kernel_log(
     lines = tuple(line for line in sections.log if line)
     if cut and source != "journald" and len(lines) > 1:
         lines = (lines[0], *lines[2:])  # the first record after the mark is only half there
-    since_s, since_boot = _reach(source, said, lines, booted_s)
+    since_s, since_boot = _reach(source, said, lines, booted_s, cut=cut)
     notes = ["kernel log: only the newest 1 MiB was read"] if cut else []
     log = KernelLog(source=source, lines=lines, since_s=since_s, since_boot=since_boot and not cut)
     return log, notes
@@ -47,12 +47,13 @@ def _unreadable(said: Sequence[bytes], login_uid: int | None) -> tuple[KernelLog
 
 
 def _reach(
-    source: str, said: Sequence[bytes], lines: Sequence[bytes], booted_s: float | None
+    source: str, said: Sequence[bytes], lines: Sequence[bytes], booted_s: float | None, *, cut: bool
 ) -> tuple[float | None, bool]:
     """When the oldest entry was written, and whether that is the host's own boot."""
-    if source == "journald":
-        return _journal_reach(next((line[7:] for line in said if line.startswith(b"oldest ")), b""))
     first = lines[1] if len(lines) > 1 else b""
+    if source == "journald":
+        oldest = next((line[7:] for line in said if line.startswith(b"oldest ")), b"")
+        return _journal_reach(first if cut else oldest)
     if record := _KMSG.match(first):
         return _after(booted_s, int(record["us"]) / 1e6), int(record["seq"]) == 0
     if stamp := _DMESG.match(first):
