@@ -61,8 +61,8 @@ class Workload:
             return "a login session" if self.user is None else f"a login session of uid {self.user}"
         if self.kind == "unit" and self.container:
             return f"{self.name} in container {self.container[:12]}"
-        if self.kind == "unit" and self.user is not None:
-            return f"{self.name} of uid {self.user}"
+        if self.kind in ("unit", "slice", "scope") and self.user is not None:
+            return f"{shorten(self.name, 60)} of uid {self.user}"
         return {"none": "no unit", "cgroup": f"cgroup {shorten(self.name, 60)}"}.get(
             self.kind, shorten(self.name, 60)
         )
@@ -93,7 +93,8 @@ def _read(so_far: Workload, above: str, segment: str) -> Workload:
     if segment.endswith(".service"):
         own = segment if so_far.container is None and so_far.user is None else None
         return replace(so_far, kind="unit", name=segment, unit=own)
-    if segment.endswith((".slice", ".scope")) and so_far.kind in ("cgroup", "slice", "none"):
+    managed = so_far.kind == "session" and _USER_MANAGER.match(so_far.name)
+    if segment.endswith((".slice", ".scope")) and (managed or so_far.kind in ("cgroup", "slice", "none")):
         kind: Kind = "slice" if segment.endswith(".slice") else "scope"
         return replace(so_far, kind=kind, name=segment)
     return so_far

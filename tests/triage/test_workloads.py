@@ -33,6 +33,18 @@ POD_SLICE = f"kubepods-burstable-pod{UID.replace('-', '_')}.slice"
             "editor.service of uid 1000",
             None,
         ),
+        (
+            "/user.slice/user-1000.slice/user@1000.service/demo.slice/run-r1.scope",
+            "scope",
+            "run-r1.scope of uid 1000",
+            None,
+        ),
+        (
+            "/user.slice/user-1000.slice/user@1000.service/demo.slice",
+            "slice",
+            "demo.slice of uid 1000",
+            None,
+        ),
         (f"/docker/{ID}", "container", "container 3f2a3f2a3f2a", None),
         (f"/system.slice/docker-{ID}.scope", "container", "container 3f2a3f2a3f2a", None),
         (f"/machine.slice/libpod-{ID}.scope", "container", "container 3f2a3f2a3f2a", None),
