@@ -109,6 +109,7 @@ def _question(
     start_s = booted_s if since_s is None else since_s
     newest_first = sorted(kills, key=lambda kill: kill.time_s or 0.0, reverse=True)
     inside = [k for k in newest_first if start_s is None or k.time_s is None or k.time_s >= start_s - 2]
+    those = concerned(inside, target, asked)
     return Question(
         host=host,
         asked=asked,
@@ -116,9 +117,9 @@ def _question(
         since_s=since_s,
         known=kills,
         inside=inside,
-        concerned=concerned(inside, target, asked),
+        concerned=those,
         ever=concerned(newest_first, target, asked),
-        target=None if target is None or snapshot is None else describe(target, snapshot),
+        target=None if target is None or snapshot is None else describe(target, snapshot, those),
         by_unit=bool(asked.strip() and target is None) or (target is not None and target.unit is not None),
     )
 

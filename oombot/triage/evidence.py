@@ -65,8 +65,9 @@ def _log_doubt(snapshot: HostSnapshot, since_s: float | None) -> Doubt | None:
         )
     if log.since_boot and _reaches(boot_s(snapshot), since_s):
         return None
-    if since_s is not None and log.since_s is not None and log.since_s <= since_s:
-        return None
+    start_s = boot_s(snapshot) if since_s is None else since_s
+    if start_s is not None and log.since_s is not None and log.since_s <= start_s:
+        return None  # the log of a host that keeps it over boots begins before this one
     if log.since_s is None:
         return Doubt(reason=f"it is not known how far the kernel log reaches back; {counter_text(snapshot)}")
     now_s = snapshot.taken_s if snapshot.now_s is None else snapshot.now_s

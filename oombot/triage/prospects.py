@@ -7,7 +7,7 @@ from oombot.triage.amounts import age, ordinal, size
 from oombot.triage.limits import Limit, culprit, held_kb
 from oombot.triage.machine import incomplete
 from oombot.triage.services import find_unit, unit_now, will_run
-from oombot.triage.workloads import workload
+from oombot.triage.workloads import Workload, workload
 
 WEEK_S = 7 * 86400
 
@@ -25,18 +25,22 @@ def back(kill: OomKill, limit: Limit, snapshot: HostSnapshot) -> str:
     unit = find_unit(snapshot, limit.victim.unit)
     if unit is not None:
         return unit_now(unit, since_s=kill.time_s, now_s=now_s)
-    if kill.boot_id and snapshot.boot_id and kill.boot_id != snapshot.boot_id:
-        return f"the host has rebooted since (up for {age(snapshot.uptime_s)})"
-    runs = _runs(kill, snapshot)
+    rebooted = kill.boot_id and snapshot.boot_id and kill.boot_id != snapshot.boot_id
+    boot = f"the host has rebooted since (up for {age(snapshot.uptime_s)}); " if rebooted else ""
+    return f"{boot}{_place_now(kill, limit, snapshot)}; {_runs(kill, snapshot)}"
+
+
+def _place_now(kill: OomKill, limit: Limit, snapshot: HostSnapshot) -> str:
+    """Say what is known of where the victim lived, where no loaded unit can be asked."""
     if limit.victim.unit is not None and not snapshot.units:
-        return f"the state of {limit.victim.unit} could not be read; {runs}"
+        return f"the state of {limit.victim.unit} could not be read"
     if limit.victim.unit is not None:
-        return f"{limit.victim.unit} is not loaded on the host any more; {runs}"
+        return f"{limit.victim.unit} is DOWN: no longer loaded by systemd"
     if limit.victim.container or limit.victim.pod:
-        return f"{limit.victim.label}: its runtime decides about a restart; {runs}"
+        return f"{limit.victim.label}: its runtime decides about a restart"
     if kill.task_memcg is None:
-        return f"the log does not say which unit it was in; {runs}"
-    return f"it belonged to no unit that would restart it; {runs}"
+        return "the log does not say which unit it was in"
+    return "it belonged to no unit that would restart it"
 
 
 def runs_again(kill: OomKill, snapshot: HostSnapshot) -> bool | None:
@@ -61,26 +65,31 @@ def _runs(kill: OomKill, snapshot: HostSnapshot) -> str:
 
 
 def related(kill: OomKill, earlier: Sequence[OomKill]) -> list[OomKill]:
-    """Pick earlier kills of the same name or of the same unit, pod or container, of the last 7 days."""
-    mine = workload(kill.task_memcg)
-    found = []
-    for other in earlier:
-        theirs = workload(other.task_memcg)
-        same_place = mine.kind in ("unit", "container", "pod") and (mine.kind, mine.name) == (
-            theirs.kind,
-            theirs.name,
-        )
-        if (other.comm == kill.comm or same_place) and _within_week(kill, other):
-            found.append(other)
-    return found
+    """Pick earlier kills in the same unit, else of the same name, of the last 7 days."""
+    return [other for other in earlier if _within_week(kill, other) and _related(kill, other)]
+
+
+def _related(kill: OomKill, other: OomKill) -> bool:
+    """Whether two kills are of one kind: many units run a `python3`, and a container has a new id each time."""
+    mine, theirs = workload(kill.task_memcg), workload(other.task_memcg)
+    if (mine.kind, mine.name) == (theirs.kind, theirs.name) and mine.kind in ("unit", "container", "pod"):
+        return True
+    return kill.comm == other.comm and (_lasting(mine) is None or _lasting(theirs) is None)
+
+
+def _lasting(place: Workload) -> str | None:
+    """Name the unit that a person has set up, which has the same name at its next start."""
+    return place.name if place.kind == "unit" and not place.name.startswith("run-") else None
 
 
 def recurrence(kill: OomKill, earlier: Sequence[OomKill]) -> str:
     """Count this kill among those of its kind in 7 days."""
     before = related(kill, earlier)
+    named = [other for other in earlier if other.comm == kill.comm and _within_week(kill, other)]
+    what = f"of {kill.comm}" if before == named else f"in {workload(kill.task_memcg).label}"
     if not before:
-        return f"first kill of {kill.comm} seen in 7 days"
-    count = f"{ordinal(len(before) + 1)} kill of {kill.comm} in 7 days"
+        return f"first kill {what} seen in 7 days"
+    count = f"{ordinal(len(before) + 1)} kill {what} in 7 days"
     last_s = max(other.time_s or 0.0 for other in before)  # _within_week() took none without a time
     return f"{count}, the last one {age((kill.time_s or 0.0) - last_s)} before"
 

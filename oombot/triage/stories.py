@@ -146,6 +146,8 @@ def _is_back(kill: OomKill, unit_name: str | None, snapshot: HostSnapshot) -> bo
     unit = find_unit(snapshot, unit_name)
     if unit is not None:
         return is_up(unit)
+    if unit_name is not None and snapshot.units:
+        return False  # what systemd has not loaded does not run
     return False if runs_again(kill, snapshot) is False else None
 
 

@@ -33,17 +33,20 @@ class Target:
     start_ticks: int | None = None
 
 
-def describe(match: Match, snapshot: HostSnapshot) -> Target:
-    """Put together what the host says about a match."""
+def describe(match: Match, snapshot: HostSnapshot, kills: Sequence[OomKill] = ()) -> Target:
+    """Put together what the host says about a match; `kills` are those of it, with the newest first."""
     process, unit = match.process, match.unit
     if unit is None and process is not None:
         unit = find_unit(snapshot, workload(process.cgroup).unit)
     now_s = snapshot.taken_s if snapshot.now_s is None else snapshot.now_s
     asked_unit = match.unit is not None
+    mine = (k for k in kills if unit is not None and workload(k.task_memcg).unit == unit.name)
+    last = next((kill for kill in mine if is_later(snapshot, kill)), None)
+    since_s = None if last is None else last.time_s
     return Target(
         label=match.label,
         facts=(*_process_facts(process, snapshot), *_unit_facts(unit)),
-        now="" if unit is None else unit_now(unit, since_s=None, now_s=now_s),
+        now="" if unit is None else unit_now(unit, since_s=since_s, now_s=now_s),
         ended=how_it_ended(unit) if asked_unit and unit is not None and unit.result not in _WELL else None,
         blames_oom=asked_unit and unit is not None and unit.result == "oom-kill",
         pid=None if process is None else process.pid,
@@ -75,7 +78,9 @@ def concerns(kill: OomKill, match: Match | None, asked: str) -> bool:
     if match is not None and match.unit is not None:
         return place.unit == match.unit.name
     if match is not None and match.process is not None:
-        return kill.comm == match.process.comm
+        home = workload(match.process.cgroup)
+        apart = home.kind == place.kind == "unit" and home.name != place.name
+        return kill.comm == match.process.comm and not (apart and asked_pid(asked) is not None)
     word = asked.strip()
     if not word:
         return True

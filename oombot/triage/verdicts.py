@@ -8,6 +8,7 @@ from oombot.model import HostSnapshot, OomKill, Process
 from oombot.triage.amounts import age, plural
 from oombot.triage.evidence import Doubt, counter_text, doubt_about, missing
 from oombot.triage.limits import limit_of, reason
+from oombot.triage.matches import asked_pid, find
 from oombot.triage.targets import Target, now_another
 
 Answer = Literal["oom", "not_oom", "unknown"]
@@ -80,7 +81,7 @@ def killed(question: Question, snapshot: HostSnapshot) -> Finding:
     short = "" if lost is None else f", of which the log shows only {lost[1]}"
     return Finding(
         answer="oom",
-        verdict=f"Yes: the OOM killer took {who(last)} {_ago(last, snapshot)}. {_why(last)}.{more}"
+        verdict=f"{_yes(question, last)} {who(last)} {_ago(last, snapshot)}. {_why(last)}.{more}"
         + ("" if other is None else f" Pid {other.pid} is another process now: {other.comm}."),
         reason=f"the kernel log names the kill; {counter_text(snapshot)}{short}",
     )
@@ -103,9 +104,29 @@ def no_kill(question: Question, snapshot: HostSnapshot) -> Finding:
         )
     return Finding(
         answer="not_oom",
-        verdict=_denial(question) + _sigkill(ended) + _before(question, snapshot),
+        verdict=_denial(question)
+        + _absent(question, snapshot)
+        + _sigkill(ended)
+        + _before(question, snapshot),
         reason=f"the kernel log covers it and {counter_text(snapshot)}",
     )
+
+
+def _yes(question: Question, last: OomKill) -> str:
+    """Begin the answer; a pid that runs was not killed itself, whatever became of its namesakes."""
+    target, pid = question.target, asked_pid(question.asked)
+    if target is None or pid is None or target.pid != pid or last.pid == pid:
+        return "Yes: the OOM killer took"
+    return f"{target.label} runs. Of the same name, the OOM killer took"
+
+
+def _absent(question: Question, snapshot: HostSnapshot) -> str:
+    """Say that nothing has the name that was asked for: it may be misspelt."""
+    word = question.asked.strip()
+    if not word or not snapshot.processes_whole or find(snapshot, word):
+        return ""
+    what = f"pid {word}" if asked_pid(word) is not None else "process and no loaded service of that name"
+    return f" There is no {what} now."
 
 
 def who(kill: OomKill) -> str:

@@ -137,6 +137,21 @@ def test_earlier_boot(nouns, quiet):
     assert found.verdict.endswith("Before that: java (pid 4242) in payments.service, 4 days ago.")
 
 
+def test_log_from_before_the_boot(nouns):
+    """A journal that is kept over boots and begins before this one is whole since boot."""
+    kept = nouns.log(since_boot=False, since_s=nouns.NOW_S - 3 * 86400 - 60)
+    assert ask(nouns.snapshot(oom_kill_count=0, kernel_log=kept)).answer == "not_oom"
+
+
+def test_nothing_of_that_name(nouns, quiet):
+    """A name that nothing has may be misspelt, so the answer says that nothing has it."""
+    assert ask(quiet, [], "mysqld-typo").verdict.endswith(
+        "There is no process and no loaded service of that name now."
+    )
+    assert ask(quiet, [], "99999").verdict.endswith("There is no pid 99999 now.")
+    assert "There is no" not in ask(quiet, [], "mysqld").verdict
+
+
 def test_span(nouns):
     """A span shorter than the log's reach is answered within it."""
     old = nouns.kill(time_s=nouns.NOW_S - 7200)
@@ -294,6 +309,23 @@ def test_kills_of_others_are_told_apart(nouns):
 
 
 # ------------------------------------------------------------------ a pid that was taken again
+def test_a_pid_that_runs(nouns):
+    """A pid that runs was not killed: a namesake's kill is told as one, and that of another unit not at all."""
+    other = nouns.kill(pid=77, task_memcg="/system.slice/batch.service", time_s=nouns.NOW_S - 5)
+    found = ask(nouns.snapshot(), [other, nouns.kill()], "5120")
+    assert found.verdict.startswith(
+        "java (pid 5120) runs. Of the same name, the OOM killer took java (pid 4242)"
+    )
+    assert ask(nouns.snapshot(oom_kill_count=1), [other], "5120").answer == "not_oom"
+    assert ask(nouns.snapshot(), [other], "java").verdict.startswith("Yes: the OOM killer took java (pid 77)")
+
+
+def test_a_unit_that_is_back(nouns):
+    """The answer about a unit by its name says whether it is back since its kill."""
+    found = ask(nouns.snapshot(), [nouns.kill()], "payments.service")
+    assert found.now.startswith("payments.service is back: active (running)")
+
+
 def test_a_killed_pid_that_was_taken_again(nouns):
     """A pid asks for the process that was killed under it, and says who has it now."""
     host = nouns.snapshot(processes=(nouns.process(1, "systemd"), nouns.process(4242, "bash")))

@@ -271,16 +271,26 @@ def test_no_unit(nouns):
 @pytest.mark.parametrize(
     ("kill_fields", "host_fields", "words"),
     [
-        ({"boot_id": "boot0"}, {"units": ()}, "the host has rebooted since (up for 3 days)"),
+        (
+            {"boot_id": "boot0", "task_memcg": "/system.slice/gone.service"},
+            {},
+            "the host has rebooted since (up for 3 days); gone.service is DOWN: no longer loaded by systemd; a process",
+        ),
         ({}, {"units": ()}, "the state of payments.service could not be read"),
-        ({"task_memcg": "/system.slice/gone.service"}, {}, "gone.service is not loaded on the host any more"),
+        (
+            {"task_memcg": "/system.slice/gone.service"},
+            {},
+            "gone.service is DOWN: no longer loaded by systemd",
+        ),
         ({"task_memcg": "/lxc/web01"}, {}, "container web01: its runtime decides about a restart"),
         ({"task_memcg": None}, {}, "the log does not say which unit it was in"),
     ],
 )
 def test_now_without_a_unit(nouns, kill_fields, host_fields, words):
     """Where no unit can be asked, the card says why."""
-    assert words in tell(nouns.kill(**kill_fields), snapshot=nouns.snapshot(**host_fields)).now
+    story = tell(nouns.kill(**kill_fields), snapshot=nouns.snapshot(**host_fields))
+    assert words in story.now
+    assert story.is_back is (False if "DOWN" in words else None)
 
 
 TABLE = "the process table could not be read whole"
@@ -365,6 +375,20 @@ def test_first_kill(nouns):
     assert tell(nouns.kill(), earlier=[other]).recurrence == "first kill of java seen in 7 days"
 
 
+def test_namesakes_of_other_units(nouns):
+    """Many units run a python3: a kill in another one is no earlier kill of this one, one without a unit may be."""
+    elsewhere = [
+        nouns.kill(pid=n, task_memcg="/system.slice/cron.service", time_s=nouns.NOW_S - 90) for n in (1, 2)
+    ]
+    story = tell(nouns.kill(), earlier=elsewhere, snapshot=nouns.snapshot())
+    assert story.recurrence == "first kill in payments.service seen in 7 days"
+    assert "before" not in story.outlook
+    lost = nouns.kill(pid=3, task_memcg=None, time_s=nouns.NOW_S - 90)
+    assert tell(nouns.kill(), earlier=[lost]).recurrence.startswith("2nd kill of java in 7 days")
+    transient = [nouns.kill(pid=n, task_memcg=f"/system.slice/run-r{n}.service") for n in (5, 6)]
+    assert tell(transient[1], earlier=transient[:1]).recurrence.startswith("2nd kill of java")
+
+
 def test_third_kill(nouns):
     """Kills of the same name or the same unit within 7 days are counted, older ones and dateless ones are not."""
     at = nouns.NOW_S - 60
@@ -377,7 +401,7 @@ def test_third_kill(nouns):
         nouns.kill(pid=4, time_s=None),
     ]
     story = tell(mine, earlier=earlier, snapshot=nouns.snapshot())
-    assert story.recurrence == "3rd kill of java in 7 days, the last one 2 h before"
+    assert story.recurrence == "3rd kill in payments.service in 7 days, the last one 2 h before"
     assert story.outlook.endswith("It has happened before, repeatedly.")
     assert tell(mine, earlier=earlier).outlook == "likely, it keeps happening"
 
