@@ -4,6 +4,8 @@ import asyncio
 import re
 import signal
 import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -33,18 +35,24 @@ class Demo:
             return await answer.text()
 
 
-async def start(*words: str) -> Demo:
-    """Start it on any free port and wait for its address."""
+@asynccontextmanager
+async def started(*words: str) -> AsyncIterator[Demo]:
+    """Start it on any free port and wait for its address; it is ended whatever the test does."""
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "oombot", "demo", "--port", "0", *words, stdout=asyncio.subprocess.PIPE
     )
     assert process.stdout is not None
-    async with asyncio.timeout(60):
-        first = (await process.stdout.readline()).decode()
-        second = (await process.stdout.readline()).decode()
-    found = re.search(r"(http://127\.0\.0\.1:\d+)/", first)
-    assert found is not None, first
-    return Demo(process, found[1], second)
+    try:
+        async with asyncio.timeout(60):
+            first = (await process.stdout.readline()).decode()
+            second = (await process.stdout.readline()).decode()
+        found = re.search(r"(http://127\.0\.0\.1:\d+)/", first)
+        assert found is not None, first
+        yield Demo(process, found[1], second)
+    finally:
+        if process.returncode is None:
+            process.send_signal(signal.SIGINT)
+            await process.wait()
 
 
 async def stop(demo: Demo) -> int:
@@ -66,23 +74,22 @@ async def shown(demo: Demo, words: str) -> str:
 
 async def test_replayed_demo_says_so() -> None:
     """Where no real kill is possible a recorded one is replayed, and its card says so."""
-    demo = await start("--replay")
-    assert "replayed" in demo.printed
-    await demo.press("oom")
-    text = await shown(demo, "OOM kill")
-    assert "replayed" in text
-    assert await stop(demo) == 0
+    async with started("--replay") as demo:
+        assert "replayed" in demo.printed
+        await demo.press("oom")
+        assert "replayed" in await shown(demo, "OOM kill")
+        assert await stop(demo) == 0
 
 
 @pytest.mark.kill
 async def test_real_demo_leaves_nothing_behind(small_cgroup: Any) -> None:
     """The kernel of this machine kills, the card comes, and Ctrl-C removes processes, cgroup and files."""
-    demo = await start()
-    assert "kills for real" in demo.printed
-    await demo.press("oom")
-    await shown(demo, "OOM kill: leaky on localhost")
-    pid = demo.process.pid
-    assert await stop(demo) == 0
+    async with started() as demo:
+        assert "kills for real" in demo.printed
+        await demo.press("oom")
+        await shown(demo, "OOM kill: leaky on localhost")
+        pid = demo.process.pid
+        assert await stop(demo) == 0
     await until(lambda: not list(Path("/sys/fs/cgroup").glob(f"**/oombot-demo-{pid}")))
     left = [path for path in Path("/proc").glob("[0-9]*/cmdline") if f"oombot-demo-{pid}" in _read(path)]
     assert left == []
