@@ -238,20 +238,27 @@ def _key_error(error: Exception, target: SshTarget, known: KnownHosts, offer: Of
     if "revoked" in str(error):
         return HostKeyError(
             f"The host key of {target.name} ({target.where}) is revoked in {file}; nothing was sent.{shown}",
-            fix=f"Give {target.name} a new host key, then: oombot hosts trust {target.name}",
+            fix=f"Give {target.name} a new host key. {_enrol(target, file)}",
         )
     if known.knows(offer):
         name = target.address if (target.port or 22) == 22 else f"[{target.address}]:{target.port}"
         return HostKeyError(
             f"The host key of {target.name} ({target.where}) has changed and somebody may be listening in; "
             f"nothing was sent.{shown}",
-            fix=f"Compare it with the host's own (ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub). If it was "
-            f"replaced on purpose: ssh-keygen -R {shlex.quote(name)} -f {shlex.quote(str(file))} && "
-            f"oombot hosts trust {target.name}",
+            fix=f"If it was replaced on purpose: ssh-keygen -R {shlex.quote(name)} -f {shlex.quote(str(file))}. "
+            f"{_enrol(target, file)}",
         )
     return HostKeyError(
         f"The host key of {target.name} ({target.where}) is not known; nothing was sent.{shown}",
-        fix=f"oombot hosts trust {target.name}",
+        fix=_enrol(target, file),
+    )
+
+
+def _enrol(target: SshTarget, file: Path) -> str:
+    """How a person vouches for a host's key: compare first, then write it down."""
+    return (
+        f"Compare the fingerprint with the host's own (there: ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub), "
+        f"then: ssh-keyscan -p {target.port or 22} {shlex.quote(target.address)} >> {shlex.quote(str(file))}"
     )
 
 

@@ -46,7 +46,9 @@ async def _ask(text: str, config: Path) -> tuple[triage.Diagnosis, tuple[triage.
             snapshot = await bot.readings.now(asked.host)
         except HostError as error:
             last = await bot.readings.last(asked.host)
-            return await bot.answers.diagnose(asked, last, stale=True), (), str(error), error.fix
+            problem, fix = str(error), error.fix
+            diagnosis = await bot.answers.diagnose(asked, last, stale=True, problem=problem, fix=fix)
+            return diagnosis, (), problem, fix
         matches = bot.answers.matches(asked, snapshot)
         several = matches if len(matches) > 1 else ()
         return await bot.answers.diagnose(asked, snapshot), several, "", ""

@@ -2,7 +2,7 @@
 
 import re
 from collections import OrderedDict
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from oombot import badness, triage
 from oombot.config import duration_s
@@ -57,9 +57,18 @@ class Answers:
         self._asked: OrderedDict[str, Question] = OrderedDict()
 
     async def diagnose(
-        self, asked: Question, snapshot: HostSnapshot | None, *, stale: bool = False
+        self,
+        asked: Question,
+        snapshot: HostSnapshot | None,
+        *,
+        stale: bool = False,
+        problem: str = "",
+        fix: str = "",
     ) -> triage.Diagnosis:
-        """The judgement as data: what the reading's own log shows, and what was stored before."""
+        """The judgement as data: what the reading's own log shows, and what was stored before.
+
+        `stale`: the host does not answer, or could not be asked because of `problem`.
+        """
         since = None if asked.since_s is None else self._ctx.clock() - asked.since_s
         matches = self.matches(asked, snapshot)
         return triage.diagnose(
@@ -70,6 +79,8 @@ class Answers:
             target=matches[0] if len(matches) == 1 else None,
             asked=asked.target,
             stale_s=self._age(snapshot) if stale else None,
+            problem=problem,
+            fix=fix,
         )
 
     async def fresh(self, asked: Question, snapshot: HostSnapshot, *, asker: str | None = None) -> Json:
@@ -79,15 +90,12 @@ class Answers:
             return self._ctx.views.matches(asked.host, asked.target, matches)
         return await self._view(asked, await self.diagnose(asked, snapshot), asker=asker)
 
-    async def stale(self, asked: Question, problem: str, *, fix: str = "") -> Json:
-        """The answer when the host does not answer: why, what is stored, and how old it is."""
+    async def stale(self, asked: Question, problem: str = "", *, fix: str = "") -> Json:
+        """The answer when the host does not answer, or why it could not be asked: what is stored, and how old it is."""
         snapshot = await self._readings.last(asked.host)
-        diagnosis = await self.diagnose(asked, snapshot, stale=True)
-        if problem:
-            diagnosis = replace(
-                diagnosis, reason=f"{problem} {diagnosis.reason}".strip(), fix=fix or diagnosis.fix
-            )
-        return await self._view(asked, diagnosis)
+        return await self._view(
+            asked, await self.diagnose(asked, snapshot, stale=True, problem=problem, fix=fix)
+        )
 
     def matches(self, asked: Question, snapshot: HostSnapshot | None) -> tuple[triage.Match, ...]:
         """What the word after the host may mean."""

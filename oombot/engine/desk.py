@@ -126,7 +126,7 @@ class Desk:
         try:
             snapshot = await asyncio.wait_for(asyncio.shield(reading), self.patience_s)
         except TimeoutError:
-            await visit.say(await self.answers.stale(asked, "not answering"), False)
+            await visit.say(await self.answers.stale(asked), False)
             self.context.spawn(self._answer_late(asked, reading, visit.say))
             return
         except HostError as error:

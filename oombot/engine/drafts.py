@@ -4,6 +4,7 @@ from typing import Any
 
 from oombot import policy
 from oombot.engine.context import Context
+from oombot.lifecycle import may_move
 from oombot.model import Audit, Draft, Request
 
 
@@ -45,7 +46,9 @@ def outcome_draft(context: Context, request: Request, *, undo: bool, undone: boo
 def audit_line(
     context: Context, request: Request, *, actor: str, event: str, state_from: str, state_to: str, **data: Any
 ) -> Audit:
-    """One line of the audit trail, bound to the plan by its digest."""
+    """One line of the audit trail, bound to the plan by its digest; a move that lifecycle.py lacks is a bug."""
+    if state_from not in ("", state_to) and not may_move(state_from, state_to):
+        raise ValueError(f"no request moves from {state_from} to {state_to}")
     return Audit(
         at_s=context.clock(),
         request_id=request.id,

@@ -70,11 +70,14 @@ def diagnose(
     target: Match | None = None,
     asked: str = "",
     stale_s: float | None = None,
+    problem: str = "",
+    fix: str = "",
 ) -> Diagnosis:
     """Answer from what is known. `kills` are all known kills of the host, in any order.
 
     `stale_s` is set when the host does not answer now: so many seconds ago it was last seen, and `snapshot` is
-    what was stored then. `since_s` is a point in time; None asks for the time since boot.
+    what was stored then; `problem` and `fix` say why it could not be asked, where that is known. `since_s` is a
+    point in time; None asks for the time since boot.
     """
     question = _question(
         host=host,
@@ -86,12 +89,13 @@ def diagnose(
         stale_s=stale_s,
     )
     if snapshot is None or stale_s is not None:
-        finding = not_answering(question, stale_s)
+        finding = not_answering(question, stale_s, problem, fix)
     elif question.concerned:
         finding = killed(question, snapshot)
     else:
         finding = no_kill(question, snapshot)
-    return _diagnosis(question, finding, snapshot, stale_s)
+    silent = snapshot is None or stale_s is not None
+    return _diagnosis(question, finding, snapshot, _stale(snapshot, stale_s, problem) if silent else "")
 
 
 def _question(
@@ -124,12 +128,9 @@ def _question(
     )
 
 
-def _diagnosis(
-    question: Question, finding: Finding, snapshot: HostSnapshot | None, stale_s: float | None
-) -> Diagnosis:
+def _diagnosis(question: Question, finding: Finding, snapshot: HostSnapshot | None, stale: str) -> Diagnosis:
     """Put the finding together with the host's numbers."""
     listed = question.concerned or question.inside
-    silent = snapshot is None or stale_s is not None
     return Diagnosis(
         host=question.host,
         asked=question.asked,
@@ -138,7 +139,7 @@ def _diagnosis(
         reason=finding.reason,
         fix=finding.fix,
         now=None if snapshot is None else _now(snapshot, question),
-        stale=_stale(snapshot, stale_s) if silent else "",
+        stale=stale,
         span=question.span,
         kills=tuple(_line(kill) for kill in listed[:_LISTED]),
         kill_count=len(listed),
@@ -181,10 +182,11 @@ def _span(snapshot: HostSnapshot | None, since_s: float | None, stale_s: float |
     return f"in the last {age(now_s + (stale_s or 0.0) - since_s)}"
 
 
-def _stale(snapshot: HostSnapshot | None, stale_s: float | None) -> str:
-    """Say that the host is silent and how old what follows is."""
+def _stale(snapshot: HostSnapshot | None, stale_s: float | None, problem: str) -> str:
+    """Say that the host is silent, or could not be asked, and how old what follows is."""
+    silence = "could not be asked" if problem else "not answering"
     seen = "never seen yet" if stale_s is None else f"last seen {age(stale_s)} ago"
-    return f"not answering, {seen}" + ("" if snapshot is None else ": what is stored follows")
+    return f"{silence}, {seen}" + ("" if snapshot is None else ": what is stored follows")
 
 
 def _failed_units(units: Sequence[Unit], target: Target | None) -> tuple[str, ...]:

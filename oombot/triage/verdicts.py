@@ -50,14 +50,21 @@ class Question:
         return self.target.label if self.target is not None else self.asked.strip()
 
 
-def not_answering(question: Question, stale_s: float | None) -> Finding:
-    """Unknown, because the host is silent; a stored kill is still told."""
+def not_answering(question: Question, stale_s: float | None, problem: str = "", fix: str = "") -> Finding:
+    """Unknown, because the host is silent, or could not be asked (`problem`); a stored kill is still told."""
     seen = "never seen yet" if stale_s is None else f"last seen {age(stale_s)} ago"
+    if problem:
+        return Finding(
+            answer="unknown",
+            verdict=f"Unknown: {question.host} could not be asked, {seen}.{_on_record(question)}",
+            reason=problem,
+            fix=fix or f"Try again: oombot ask {question.host}",
+        )
     return Finding(
         answer="unknown",
         verdict=f"Unknown: {question.host} is not answering, {seen}.{_on_record(question)}",
         reason="a host that thrashes answers late or not at all; this is edited if it answers",
-        fix=f"Try again, or look at the console: oombot hosts test {question.host}",
+        fix=f"Try again, or look at the console: oombot ask {question.host}",
     )
 
 

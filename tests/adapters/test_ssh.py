@@ -330,7 +330,8 @@ async def test_an_unknown_host_key_is_refused(sshd, tmp_path):
     error = await refused(SshHosts([target(sshd)], known_hosts=[str(tmp_path / "none")]), HostKeyError)
     assert "is not known; nothing was sent" in str(error)
     assert "SHA256:" in str(error)
-    assert error.fix == "oombot hosts trust web-1"
+    assert "Compare the fingerprint" in error.fix
+    assert f"ssh-keyscan -p {sshd.port} 127.0.0.1 >> " in error.fix
 
 
 async def test_a_changed_host_key_is_refused(sshd, tmp_path):

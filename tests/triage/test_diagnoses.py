@@ -511,3 +511,19 @@ def test_diagnosis_is_data(nouns):
         json.loads(json.dumps(dataclasses.asdict(ask(nouns.snapshot(), [nouns.kill()], "java"))))["answer"]
         == "oom"
     )
+
+
+def test_a_host_that_could_not_be_asked_is_not_called_silent(nouns):
+    """A changed key or a refused login is told as that, with its fix, and not as a host that thrashes."""
+    found = diagnose(
+        host="host42",
+        snapshot=nouns.snapshot(),
+        kills=[],
+        stale_s=40.0,
+        problem="The host key has changed.",
+        fix="compare it",
+    )
+    assert found.answer == "unknown"
+    assert found.verdict.startswith("Unknown: host42 could not be asked, last seen 40 s ago.")
+    assert (found.reason, found.fix) == ("The host key has changed.", "compare it")
+    assert found.stale.startswith("could not be asked")
