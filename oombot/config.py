@@ -16,6 +16,9 @@ UserId = Annotated[str, StringConstraints(pattern=r"^[UW][A-Z0-9]{2,20}$")]
 GroupId = Annotated[str, StringConstraints(pattern=r"^S[A-Z0-9]{2,20}$")]
 Channel = Annotated[str, StringConstraints(pattern=r"^(C[A-Z0-9]{6,20}|G[A-Z0-9]{6,20}|#?[a-z0-9_-]{1,80})$")]
 Mode = Literal["observe", "propose", "apply"]
+Helpers = Literal[
+    "sent", "installed"
+]  # scripts sent along with each command, or root-owned programs on the host
 
 
 class _Strict(BaseModel):
@@ -32,12 +35,14 @@ class Host(_Strict):
     group: str = "default"  # decides the channel
     become: Literal["sudo", "none"] = "sudo"  # how changes get root; a root login needs none
     local: bool = False  # the bot's own machine: no SSH
+    helpers: Helpers | None = None  # default: the group's, else the settings'
 
 
 class Group(_Strict):
     """Hosts that share a channel."""
 
     channel: Channel | None = None  # where kills of these hosts are posted; default: slack.channel
+    helpers: Helpers | None = None  # default: the settings'
 
 
 class Slack(_Strict):
@@ -47,6 +52,13 @@ class Slack(_Strict):
     api_url: str = "https://slack.com/api/"  # SLACK_API_URL wins; the local workspace uses it
 
 
+class Act(_Strict):
+    """The acting identity: the login and keys that changes go through, apart from those that watch."""
+
+    user: str = "oombot-act"
+    keys: tuple[str, ...] = ()  # private keys; its forced command on the host is the act helper
+
+
 class Ssh(_Strict):
     """How oombot reaches hosts."""
 
@@ -54,6 +66,7 @@ class Ssh(_Strict):
     known_hosts: str = "~/.ssh/known_hosts"  # strict: an unknown or changed key is refused
     keys: tuple[str, ...] = ()  # private keys, read once at start; none: the agent and the usual files
     config: str | None = None  # an ssh_config to honour (ProxyJump, User, HostName), parsed once
+    act: Act | None = None  # none: changes go through the watching login, by sudo
 
 
 class Approvers(_Strict):
@@ -83,6 +96,7 @@ class Settings(_Strict):
     policy: Policy = Policy()
     groups: Mapping[str, Group] = Field(default_factory=dict)
     hosts: tuple[Host, ...]
+    helpers: Helpers = "sent"  # installed: `oombot sudoers` has put the helpers on the hosts
     store: str | None = None  # database file; default: the state directory
     since_s: int = Field(default=7 * 86400, ge=60)  # how far back a reading looks in the kernel log
     read_timeout_s: float = Field(default=10.0, gt=0, le=120)  # a host that thrashes is given up on then
@@ -115,6 +129,12 @@ class Settings(_Strict):
         close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
         hint = f"Did you mean {close[0]}?" if close else f"Known hosts: {', '.join(names[:10])}"
         raise UnknownHostError(f"No host named {name!r} is configured. {hint}", fix="add it under hosts:")
+
+    def helpers_of(self, host: str) -> Helpers:
+        """Whether this host has the helpers installed or gets them sent."""
+        found = self.host(host)
+        group = self.groups.get(found.group)
+        return found.helpers or (group and group.helpers) or self.helpers
 
     def channel(self, host: str) -> str:
         """The channel (name without #, or id) where kills of this host are posted."""

@@ -16,12 +16,15 @@ Json = Mapping[str, Any]
 class Command:
     """One command for a host: argv as a list, never a shell string, and the bytes for its standard input.
 
-    Adapters quote it once; `sudo` asks the adapter to run it as root where the login is not root.
+    Adapters quote it once; `sudo` asks the adapter to run it as root where the login is not root, by the acting
+    identity where there is one. `forced`: the key's forced command on the host decides what runs, so argv is sent
+    bare (no sudo, no timeout, no announcement) and names only what is asked for.
     """
 
     argv: tuple[str, ...]
     stdin: str = ""
     sudo: bool = False
+    forced: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -382,19 +385,3 @@ class Message:
     attempts: int = 0
     not_before_s: float = 0.0
     error: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Position:
-    """How far the log of a host has been read: the detector, its cursor and when the host last answered.
-
-    `cursor` is None until this detector has caught up once; what happened before `baselined_s`, the host's own time
-    when it was first looked at, is history.
-    """
-
-    host: str
-    detector: str
-    cursor: str | None
-    baselined_s: float | None
-    last_seen_s: float | None
-    problem: str = ""

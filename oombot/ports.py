@@ -3,28 +3,27 @@
 from collections.abc import AsyncIterator, Sequence
 from typing import Protocol
 
-from oombot.model import (
-    Audit,
-    Command,
-    CommandResult,
-    Draft,
-    Incident,
-    Json,
-    Message,
-    Position,
-    Request,
-)
+from oombot.following import Position
+from oombot.model import Audit, Command, CommandResult, Draft, Incident, Json, Message, Request
 
 
 class Hosts(Protocol):
     """Runs commands on configured hosts. Every failure is a HostError; foreign errors never leave an adapter."""
 
-    async def run(self, host: str, command: Command, *, timeout_s: float) -> CommandResult:
+    async def run(
+        self, host: str, command: Command, *, timeout_s: float, asked: bool = False
+    ) -> CommandResult:
         """Run to the end and return everything; a non-zero exit is a result, not an error.
+
+        `asked`: a person waits, so a host that failed of late is tried now and not when its backoff is over.
 
         `timeout_s` covers connecting, opening the channel and running; the host kills the command by itself too.
         Waiting for other commands of the bot on the same host comes before it.
         """
+        ...
+
+    async def renew(self, host: str) -> None:
+        """Take a new connection for what comes next: groups, keys and policies count from a login on."""
         ...
 
     def follow(self, host: str, command: Command) -> AsyncIterator[bytes]:

@@ -137,7 +137,7 @@ class FakeMachine:
         java = a_process(oom_score_adj=self.adj, start_ticks=self.start_ticks)
         return replace(a_snapshot(java, a_process(7, "sshd")), boot_id=self.boot_id)
 
-    async def now(self, host: str, *, timeout_s: float | None = None) -> HostSnapshot:
+    async def now(self, host: str, *, timeout_s: float | None = None, asked: bool = False) -> HostSnapshot:
         """Stand in for Readings.now."""
         self.readings += 1
         if self.down:
@@ -152,11 +152,13 @@ class FakeMachine:
         """Stand in for Readings.kills."""
         return []
 
-    async def run(self, host: str, command: Command, *, timeout_s: float) -> CommandResult:
+    async def run(
+        self, host: str, command: Command, *, timeout_s: float, asked: bool = False
+    ) -> CommandResult:
         """Be the host helper: once only, by request id."""
         if self.down:
             raise HostUnreachableError(f"{host} can not be reached")
-        body = asked(command)
+        body = wished(command)
         if body["op"] == "result":
             answer = self.runs.setdefault(body["id"], {"status": "absent"})
             return _answer(answer)
@@ -170,6 +172,9 @@ class FakeMachine:
             self.lose_answer = False
             raise HostUnreachableError("the link was lost")
         return _answer(self.answer or self.runs[body["id"]])
+
+    async def renew(self, host: str) -> None:
+        """There is no connection here."""
 
     def follow(self, host: str, command: Command) -> AsyncIterator[bytes]:
         """Nothing to follow here."""
@@ -188,7 +193,7 @@ class FakeMachine:
         return {"status": "done", "steps": steps}
 
 
-def asked(command: Command) -> dict[str, Any]:
+def wished(command: Command) -> dict[str, Any]:
     """The JSON request at the end of what is sent to the helper."""
     last = command.stdin.strip().splitlines()[-1]
     literal = last[last.index("main(") + 5 : last.rindex("))")]

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from oombot import app, catalog, triage
 from oombot.adapters.sql import SqlStore
-from oombot.model import Entry, Incident, OomKill, Position
+from oombot.following import Position
+from oombot.model import Entry, Incident, OomKill
 from oombot.oom_report import OomReportParser
 from oombot.views import Views
 

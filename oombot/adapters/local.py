@@ -40,7 +40,12 @@ class LocalHosts:
         """Refuse further use."""
         self._open = False
 
-    async def run(self, host: str, command: Command, *, timeout_s: float) -> CommandResult:
+    async def renew(self, host: str) -> None:
+        """Each command here is a process of its own; there is nothing to renew."""
+
+    async def run(
+        self, host: str, command: Command, *, timeout_s: float, asked: bool = False
+    ) -> CommandResult:
         """Run to the end; on time-out or cancel the whole process group is killed."""
         self._check(host)
         try:

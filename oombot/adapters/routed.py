@@ -14,9 +14,15 @@ class RoutedHosts:
         """Take the adapter of each host name."""
         self._routes = dict(routes)
 
-    async def run(self, host: str, command: Command, *, timeout_s: float) -> CommandResult:
+    async def run(
+        self, host: str, command: Command, *, timeout_s: float, asked: bool = False
+    ) -> CommandResult:
         """Run on the host's own adapter."""
-        return await self._route(host).run(host, command, timeout_s=timeout_s)
+        return await self._route(host).run(host, command, timeout_s=timeout_s, asked=asked)
+
+    async def renew(self, host: str) -> None:
+        """Renew on the host's own adapter."""
+        await self._route(host).renew(host)
 
     def follow(self, host: str, command: Command) -> AsyncIterator[bytes]:
         """Follow on the host's own adapter."""

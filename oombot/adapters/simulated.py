@@ -153,7 +153,12 @@ class SimulatedHosts:
         """Let the recorded kill happen now."""
         self._machine(host).kill()
 
-    async def run(self, host: str, command: Command, *, timeout_s: float) -> CommandResult:  # noqa: ARG002 - nothing takes time here
+    async def renew(self, host: str) -> None:
+        """There is no connection here."""
+
+    async def run(
+        self, host: str, command: Command, *, timeout_s: float, asked: bool = False
+    ) -> CommandResult:
         """Answer the read script and the host helper; there is nothing else here that could run."""
         machine = self._machine(host)
         if command.argv[:3] == ("sh", "-s", "--"):
@@ -165,7 +170,7 @@ class SimulatedHosts:
         answer = machine.answer(json.loads(ast.literal_eval(call["text"])))
         return CommandResult(exit_status=0, stdout=json.dumps(answer).encode() + b"\n")
 
-    async def follow(self, host: str, command: Command) -> AsyncIterator[bytes]:  # noqa: ARG002 - one log
+    async def follow(self, host: str, command: Command) -> AsyncIterator[bytes]:
         """Yield the replayed /dev/kmsg from its first record on, then what comes, until it is closed."""
         machine = self._machine(host)
         yield machine.mark.encode()

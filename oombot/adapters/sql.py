@@ -28,7 +28,8 @@ from oombot.adapters.tables import (
     to_json,
 )
 from oombot.errors import OombotError
-from oombot.model import Audit, Draft, Incident, Json, Message, Position, Request
+from oombot.following import Position
+from oombot.model import Audit, Draft, Incident, Json, Message, Request
 from oombot.sameness import same_kill
 
 BUSY = ("approved", "running")

@@ -139,7 +139,13 @@ class SshHosts:
         self._pool.clear()
         self._links.clear()
 
-    async def run(self, host: str, command: Command, *, timeout_s: float) -> CommandResult:
+    async def renew(self, host: str) -> None:
+        """Take a new connection for what comes next; what runs now ends on the old one."""
+        self._retire(self._link(host))
+
+    async def run(
+        self, host: str, command: Command, *, timeout_s: float, asked: bool = False
+    ) -> CommandResult:
         """Run to the end. Only a channel that could not be opened is tried again: nothing ever runs twice.
 
         `timeout_s` is the host's: waiting for our own other commands there comes before it.

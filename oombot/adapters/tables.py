@@ -21,7 +21,8 @@ from sqlalchemy import (
     and_,
 )
 
-from oombot.model import Audit, Draft, Incident, OomKill, Plan, Position, Request
+from oombot.following import Position
+from oombot.model import Audit, Draft, Incident, OomKill, Plan, Request
 
 METADATA = MetaData()
 _EVIDENCE = ("constraint_line", "kill_line_truncated", "kill_line")  # weakest first

@@ -15,11 +15,16 @@ class Readings:
         """Keep nothing but the context: what is remembered is in the store."""
         self._ctx = context
 
-    async def now(self, host: str, *, timeout_s: float | None = None) -> HostSnapshot:
-        """Read the host; HostError when it can not be asked. The answer is stored as its last reading."""
+    async def now(self, host: str, *, timeout_s: float | None = None, asked: bool = False) -> HostSnapshot:
+        """Read the host; HostError when it can not be asked. The answer is stored as its last reading.
+
+        `asked`: a person waits, so a host that failed of late is tried now.
+        """
         settings = self._ctx.settings
         command = facts.read(int(self._ctx.clock() - settings.since_s))
-        result = await self._ctx.hosts.run(host, command, timeout_s=timeout_s or settings.read_timeout_s)
+        result = await self._ctx.hosts.run(
+            host, command, timeout_s=timeout_s or settings.read_timeout_s, asked=asked
+        )
         taken_s = self._ctx.clock()
         snapshot = facts.parse(result.stdout, host=host, taken_s=taken_s)
         if not snapshot.processes and not snapshot.memory_kb:

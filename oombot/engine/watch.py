@@ -12,7 +12,8 @@ from oombot.engine.cards import Cards
 from oombot.engine.context import Context
 from oombot.engine.readings import Readings
 from oombot.errors import CommandFailedError, CommandTimeoutError, OombotError
-from oombot.model import Draft, Entry, Gap, HostSnapshot, Incident, Json, Live, OomKill, Position
+from oombot.following import Position
+from oombot.model import Draft, Entry, Gap, HostSnapshot, Incident, Json, Live, OomKill
 from oombot.oom_report import OomReportParser
 
 SAVE_EVERY_S = 30.0

@@ -24,20 +24,9 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from oombot.adapters.sql import SqlStore
 from oombot.adapters.tables import METADATA
 from oombot.errors import ConfigError, OombotError
+from oombot.following import Position
 from oombot.lifecycle import TRANSITIONS
-from oombot.model import (
-    Audit,
-    Check,
-    Command,
-    Draft,
-    Incident,
-    OomKill,
-    Plan,
-    Position,
-    Request,
-    Step,
-    Task,
-)
+from oombot.model import Audit, Check, Command, Draft, Incident, OomKill, Plan, Request, Step, Task
 
 
 @pytest.fixture
@@ -799,7 +788,8 @@ async def test_cancelling_a_write_leaves_the_store_whole(store):
 WRITER = """
 import asyncio, sys
 from oombot.adapters.sql import SqlStore
-from oombot.model import Draft, Incident, OomKill, Position
+from oombot.following import Position
+from oombot.model import Draft, Incident, OomKill
 
 async def main(path):
     async with SqlStore.open(path) as store:

@@ -10,7 +10,8 @@ from oombot.engine import desk as desk_module
 from oombot.engine.answers import question
 from oombot.engine.desk import Visit
 from oombot.errors import RefusedError
-from oombot.model import Incident, Json, Person, Position
+from oombot.following import Position
+from oombot.model import Incident, Json, Person
 from tests.engine.conftest import ADA, BEN, CLEO, Engine
 from tests.examples import a_kill
 

@@ -5,7 +5,8 @@ from typing import Any
 
 from oombot.engine import looks
 from oombot.engine.cards import Cards
-from oombot.model import Incident, Position
+from oombot.following import Position
+from oombot.model import Incident
 from tests.engine.conftest import Engine
 from tests.examples import a_kill
 
