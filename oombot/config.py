@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 from oombot.errors import ConfigError, UnknownHostError
 
 HostName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,252}$")]
+Address = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9:][A-Za-z0-9._:%-]{0,252}$")]  # IPv6 too
 UserId = Annotated[str, StringConstraints(pattern=r"^[UW][A-Z0-9]{2,20}$")]
 GroupId = Annotated[str, StringConstraints(pattern=r"^S[A-Z0-9]{2,20}$")]
 Channel = Annotated[str, StringConstraints(pattern=r"^(C[A-Z0-9]{6,20}|G[A-Z0-9]{6,20}|#?[a-z0-9_-]{1,80})$")]
@@ -29,7 +30,7 @@ class Host(_Strict):
     """One machine."""
 
     name: HostName  # what people type; never meets a shell
-    address: HostName | None = None  # where SSH connects; default: name
+    address: Address | None = None  # where SSH connects; default: name
     port: int | None = Field(default=None, ge=1, le=65535)  # none: ssh_config's, else 22
     user: str | None = None  # login; default: ssh.user
     group: str = "default"  # decides the channel
@@ -56,7 +57,9 @@ class Act(_Strict):
     """The acting identity: the login and keys that changes go through, apart from those that watch."""
 
     user: str = "oombot-act"
-    keys: tuple[str, ...] = ()  # private keys; its forced command on the host is the act helper
+    keys: tuple[
+        str, ...
+    ] = ()  # private keys, KEY-cert.pub beside; its forced command on the host is the act helper
 
 
 class Ssh(_Strict):
@@ -65,6 +68,7 @@ class Ssh(_Strict):
     user: str | None = None  # login where the host names none; none: ssh_config's, else the bot's own
     known_hosts: str = "~/.ssh/known_hosts"  # strict: an unknown or changed key is refused
     keys: tuple[str, ...] = ()  # private keys, read once at start; none: the agent and the usual files
+    certificates: tuple[str, ...] = ()  # user certificates of these keys, read again when they are renewed
     config: str | None = None  # an ssh_config to honour (ProxyJump, User, HostName), parsed once
     act: Act | None = None  # none: changes go through the watching login, by sudo
 

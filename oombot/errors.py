@@ -49,6 +49,14 @@ class ConfigError(OombotError):
 class HostError(OombotError):
     """The host could not be asked."""
 
+    def __init__(
+        self, message: str = "", *, fix: str = "", jump: str | None = None, retry_after_s: float | None = None
+    ) -> None:
+        """Take the jump host that failed in its place, and the seconds until the host is tried again by itself."""
+        super().__init__(message, fix=fix)
+        self.jump = jump
+        self.retry_after_s = retry_after_s
+
 
 class UnknownHostError(HostError):
     """No such host in the configuration."""

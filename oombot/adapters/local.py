@@ -5,6 +5,7 @@ import contextlib
 import os
 import signal
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from types import TracebackType
 from typing import Self
 
@@ -104,7 +105,9 @@ class LocalHosts:
     ) -> asyncio.subprocess.Process:
         timed = timeout_s if command.sudo and self._become else None  # without sudo we can kill it ourselves
         return await asyncio.create_subprocess_exec(
-            *argv_for(command, become=self._become, timeout_s=timed),
+            *argv_for(
+                replace(command, forced=False), become=self._become, timeout_s=timed
+            ),  # no key, no force
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=stderr,

@@ -27,8 +27,10 @@ def argv_for(
 
     Only root can end what root runs, so sudo stands before timeout, except for an absolute path: that one is
     named in sudoers word by word (the installed helper, which bounds itself). `announce` prints the process and
-    its group to standard error first, for `announced`.
+    its group to standard error first, for `announced`. A forced command is none of this: sshd runs its own.
     """
+    if command.forced:
+        return command.argv
     sudo = "sudo -n " if command.sudo and become else ""
     if sudo and command.argv[0].startswith("/"):
         return ("sudo", "-n", *command.argv)

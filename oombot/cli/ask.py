@@ -43,7 +43,7 @@ async def _ask(text: str, config: Path) -> tuple[triage.Diagnosis, tuple[triage.
     settings.host(asked.host)
     async with app.offline(settings) as bot:
         try:
-            snapshot = await bot.readings.now(asked.host)
+            snapshot = await bot.readings.now(asked.host, asked=True)
         except HostError as error:
             last = await bot.readings.last(asked.host)
             problem, fix = str(error), error.fix

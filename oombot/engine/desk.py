@@ -122,7 +122,7 @@ class Desk:
         await self.people.check(visit.person)
         asked = question(text)
         self.context.settings.host(asked.host)
-        reading = asyncio.ensure_future(self.readings.now(asked.host, timeout_s=LATE_ANSWER_S))
+        reading = asyncio.ensure_future(self.readings.now(asked.host, timeout_s=LATE_ANSWER_S, asked=True))
         try:
             snapshot = await asyncio.wait_for(asyncio.shield(reading), self.patience_s)
         except TimeoutError:
@@ -168,7 +168,7 @@ class Desk:
 
     async def _propose(self, visit: Visit, incident_id: str) -> None:
         incident = await self._incident(incident_id)
-        snapshot = await self.readings.now(incident.host)
+        snapshot = await self.readings.now(incident.host, asked=True)
         found = self.cards.suggested(incident, snapshot)
         if found is None:
             raise RefusedError(
@@ -196,7 +196,7 @@ class Desk:
             )
             return
         try:
-            snapshot = await self.readings.now(host)
+            snapshot = await self.readings.now(host, asked=True)
         except HostError as error:
             await visit.modal.update(views.fix_refused_modal(f"{error} {error.fix}".strip()))
             return
@@ -253,7 +253,7 @@ class Desk:
         asked = self.answers.remembered(ask)
         if asked is None:
             raise RefusedError("This answer is too old to share. Ask again with /oom.")
-        snapshot = await self.readings.now(asked.host)
+        snapshot = await self.readings.now(asked.host, asked=True)
         view = await self.answers.fresh(asked, snapshot, asker=visit.person.user_id)
         await self.context.store.put_messages(
             [Draft(key=f"share:{self.context.new_id()}", channel=visit.channel_id, view=view)]

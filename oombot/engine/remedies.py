@@ -36,7 +36,7 @@ class Remedies:
         if settings.mode == "observe":
             raise RefusedError("oombot runs in observe mode: it proposes nothing. (mode: propose or apply)")
         await self._people.check(person)
-        snapshot = await self._readings.now(host)
+        snapshot = await self._readings.now(host, asked=True)
         plan = plans.make(self._ctx.remediations[remediation], params, snapshot, settings.policy)
         return await self._post(plan, person, incident_id=incident_id, undo_of=None)
 
@@ -95,7 +95,7 @@ class Remedies:
         if any(earlier.state in UNDOING for earlier in await self._ctx.store.undo_requests(request.id)):
             raise await self._undone(request.id)  # asked again in the transaction that adds the undo
         remediation = self._ctx.remediations[request.plan.remediation]
-        snapshot = await self._readings.now(request.plan.host)
+        snapshot = await self._readings.now(request.plan.host, asked=True)
         plan = plans.undo(remediation, request.plan, snapshot, settings.policy)
         alone = policy.may_undo(settings.policy, person.user_id, await self._people.groups(person))
         undoing = await self._post(plan, person, incident_id=request.incident_id, undo_of=request.id)

@@ -95,7 +95,7 @@ class Runs:
         await self._outbox.settled(f"plan:{request.id}", within_s=BUTTONS_GONE_WITHIN_S)
         try:
             await self._still_allowed(request)
-            before = await self._readings.now(request.plan.host)
+            before = await self._readings.now(request.plan.host, asked=True)
             fresh = await self._replan(request, before)
         except (HostError, DecisionError) as error:
             await self._move(request, "failed", note=f"not run: {error}")
@@ -188,7 +188,9 @@ class Runs:
         """Speak with the helper on the host: one JSON request, one JSON answer."""
         sudo = any(step.do.sudo for step in request.plan.steps)
         command = helper_call.helper_command(self._ctx.helper_source, {"id": request.id, **body}, sudo=sudo)
-        result = await self._ctx.hosts.run(request.plan.host, command, timeout_s=timeout_s)
+        result = await self._ctx.hosts.run(
+            request.plan.host, command, timeout_s=timeout_s, asked=body.get("op") == "run"
+        )
         try:
             answer = json.loads(result.stdout)
         except ValueError:

@@ -125,6 +125,12 @@ def test_sudo_stands_before_timeout():
     assert argv_for(helper, become=True, timeout_s=9) == ("sudo", "-n", "/usr/local/libexec/oombot-helper")
 
 
+def test_a_forced_command_is_sent_bare():
+    """What sshd replaces by its own command carries no sudo, no clock and no announcement."""
+    command = Command(argv=("oombot-read",), sudo=True, forced=True)
+    assert argv_for(command, become=True, timeout_s=9, announce=True) == ("oombot-read",)
+
+
 def test_an_announcement_is_found_and_taken_out():
     """The pids are cut out of standard error wherever noise of a login shell has put them."""
     assert announced(b"motd\n@@pid 12 10\noops\n") == (b"motd\noops\n", (12, 10))

@@ -87,7 +87,7 @@ async def test_silent_host_is_answered_in_time_and_edited_later(engine: Engine, 
     released = asyncio.Event()
     at_once = engine.machine.now
 
-    async def slow(host: str, *, timeout_s: float | None = None) -> Any:
+    async def slow(host: str, *, timeout_s: float | None = None, asked: bool = False) -> Any:
         await released.wait()
         return await at_once(host)
 
