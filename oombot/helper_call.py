@@ -1,16 +1,85 @@
-"""How the bot speaks with the host helper: its source is sent along, with one JSON request in the last line.
+"""Every command that oombot has for hosts, in both forms: scripts sent along, or a request to an installed helper.
 
-Python compiles all of its standard input before it runs any, and the call stands last: a request that arrives cut
-runs nothing.
+Sent: constant scripts on standard input, and the act helper's source with one JSON request in its last line. Python
+compiles all of its standard input before it runs any, and the call stands last: a request that arrives cut runs
+nothing. Installed: one JSON document on standard input of a program that takes no arguments, and that the key's
+forced command names; the answers are those of the sent form.
 """
 
 import json
+from typing import Final
 
+from oombot import facts
+from oombot.config import Helpers
+from oombot.detectors.shape import Detector
+from oombot.facts import counter
+from oombot.facts import settings as host_settings
 from oombot.model import Command, Json
 
+READ_HELPER: Final = "/usr/local/libexec/oombot-read"
+ACT_HELPER: Final = "/usr/local/libexec/oombot-helper"
 
-def helper_command(source: str, request: Json, *, sudo: bool = True) -> Command:
-    """Ask the helper: `{"op": "run", "id": …, "steps": [{"do": [argv…], "stdin": ""}]}` or `{"op": "result", …}`."""
+# one line for each helper that is installed: its name and the sha256 of its source
+VERSION_SH: Final = rf"""main() {{
+for file in {READ_HELPER} {ACT_HELPER}; do
+  if [ -r "$file" ]; then sha256sum <"$file" | {{ read -r sum _; echo "${{file##*/}} $sum"; }}; fi
+done
+}}
+main "$@" </dev/null
+"""
+
+
+def read(helpers: Helpers, since_s: int) -> Command:
+    """Ask for the whole host, with its kernel log since `since_s`; `facts.parse` reads the answer."""
+    if helpers == "installed":
+        return _ask({"op": "read", "since_s": since_s})
+    return facts.read(since_s)
+
+
+def follow(helpers: Helpers, detector: Detector, cursor: str | None) -> Command:
+    """Follow the kernel log after `cursor`; the detector's reader reads the answer."""
+    command = detector.follow(cursor)
+    if helpers == "installed":
+        return _ask({"op": "follow", "detector": detector.name, "words": command.argv[3:]})
+    return command
+
+
+def count(helpers: Helpers) -> Command:
+    """Ask for boot, uptime and the kernel's count of kills only; `facts.counter.parse` reads the answer."""
+    return _ask({"op": "count"}) if helpers == "installed" else _script(counter.SCRIPT)
+
+
+def settings(helpers: Helpers) -> Command:
+    """Ask for what doctor wants to know of kernel and host; `facts.settings` reads the answer."""
+    return _ask({"op": "settings"}) if helpers == "installed" else _script(host_settings.SCRIPT)
+
+
+def version(helpers: Helpers) -> Command:
+    """Ask which helpers are installed; `versions` reads the answer."""
+    return _ask({"op": "version"}) if helpers == "installed" else _script(VERSION_SH)
+
+
+def versions(raw: bytes) -> dict[str, str]:
+    """The installed helpers by name, with the sha256 of their source."""
+    rows = [line.split() for line in raw.decode("ascii", "replace").splitlines()]
+    return {row[0]: row[1] for row in rows if len(row) == 2 and len(row[1]) == 64}
+
+
+def act(helpers: Helpers, source: str, request: Json, *, sudo: bool = True) -> Command:
+    """Ask the act helper: `{"op": "run", "id": …, "steps": [{"do": [argv…], "stdin": ""}]}` or `{"op": "result", …}`.
+
+    `source` is the helper's own, for the sent form.
+    """
     text = json.dumps(request)
+    if helpers == "installed":
+        return Command(argv=(ACT_HELPER,), stdin=text, sudo=True, forced=True)
     stdin = f"{source}\nraise SystemExit(main({text!r}))\n"
     return Command(argv=("python3", "-I", "-"), stdin=stdin, sudo=sudo)
+
+
+def _ask(request: Json) -> Command:
+    return Command(argv=(READ_HELPER,), stdin=json.dumps(request), forced=True)
+
+
+def _script(script: str) -> Command:
+    return Command(argv=("sh", "-s"), stdin=script)

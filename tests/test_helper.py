@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from oombot.helper_call import helper_command
+from oombot import helper_call
 
 SOURCE = (resources.files("oombot") / "data" / "oombot_helper.py").read_text()
 ID = "request-0001"
@@ -342,7 +342,7 @@ def test_the_state_directory_is_not_the_bots(helper):
 def test_a_request_cut_anywhere_runs_nothing(sleeper, tmp_path):
     """The source sent along, ended early at any line or within the last one, changes nothing."""
     request = {"op": "run", "id": ID, "steps": [step(sleeper.pid, 99)]}
-    text = helper_command(SOURCE, request).stdin.rstrip("\n")
+    text = helper_call.act("sent", SOURCE, request).stdin.rstrip("\n")
     lines = [at for at, char in enumerate(text) if char == "\n"]
     for cut in (*lines[::12], len(text) - 5, len(text) - 1):
         subprocess.run(

@@ -16,6 +16,7 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 from oombot.errors import HostError, UnknownHostError
+from oombot.facts import counter
 from oombot.model import Command, CommandResult
 
 _VICTIM: Final = 4207  # in the recording
@@ -70,6 +71,11 @@ class _Machine:
             else:
                 found.append(self._row(line) if line.startswith("p ") else line)
         return "\n".join([*found, self.mark, *self.log, "@@end", ""])
+
+    def count(self) -> str:
+        """What the kernel would have counted."""
+        uptime_s = time.time() - self._booted_s
+        return f"@@count\nboot_id {self._boot_id}\nuptime {uptime_s:.2f}\noom_kill {self._kills}\n@@end\n"
 
     def _row(self, line: str) -> str:
         words = line.split(" ")
@@ -163,6 +169,8 @@ class SimulatedHosts:
         machine = self._machine(host)
         if command.argv[:3] == ("sh", "-s", "--"):
             return CommandResult(exit_status=0, stdout=machine.read().encode())
+        if command.stdin == counter.SCRIPT:
+            return CommandResult(exit_status=0, stdout=machine.count().encode())
         call = _CALL.search(command.stdin)
         if command.argv[0] != "python3" or call is None:
             said = f"{command.argv[0]}: this host is replayed from a recording\n"

@@ -1,6 +1,6 @@
 """Reading a host: one round trip, parsed; the last answer is kept for when the host stops answering."""
 
-from oombot import facts
+from oombot import facts, helper_call
 from oombot.engine.context import Context
 from oombot.errors import CommandFailedError
 from oombot.model import Entry, HostSnapshot, OomKill
@@ -21,7 +21,7 @@ class Readings:
         `asked`: a person waits, so a host that failed of late is tried now.
         """
         settings = self._ctx.settings
-        command = facts.read(int(self._ctx.clock() - settings.since_s))
+        command = helper_call.read(settings.helpers_of(host), int(self._ctx.clock() - settings.since_s))
         result = await self._ctx.hosts.run(
             host, command, timeout_s=timeout_s or settings.read_timeout_s, asked=asked
         )

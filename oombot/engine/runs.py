@@ -187,7 +187,8 @@ class Runs:
     ) -> Mapping[str, Any]:
         """Speak with the helper on the host: one JSON request, one JSON answer."""
         sudo = any(step.do.sudo for step in request.plan.steps)
-        command = helper_call.helper_command(self._ctx.helper_source, {"id": request.id, **body}, sudo=sudo)
+        helpers = self._ctx.settings.helpers_of(request.plan.host)
+        command = helper_call.act(helpers, self._ctx.helper_source, {"id": request.id, **body}, sudo=sudo)
         result = await self._ctx.hosts.run(
             request.plan.host, command, timeout_s=timeout_s, asked=body.get("op") == "run"
         )

@@ -5,10 +5,9 @@ import json
 
 import pytest
 
-from oombot import facts
+from oombot import facts, helper_call
 from oombot.adapters.simulated import SimulatedHosts
 from oombot.errors import HostError, UnknownHostError
-from oombot.helper_call import helper_command
 from oombot.model import Command
 
 
@@ -27,7 +26,7 @@ async def snapshot(hosts):
 
 async def ask(hosts, **request):
     """The helper's answer."""
-    result = await hosts.run("web-1", helper_command("source", request), timeout_s=5)
+    result = await hosts.run("web-1", helper_call.act("sent", "source", request), timeout_s=5)
     return json.loads(result.stdout)
 
 

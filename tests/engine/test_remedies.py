@@ -475,4 +475,4 @@ async def _bring_to(engine: Engine, request_id: str, state: str, *, ran: bool) -
         )
     if ran:
         body = {"id": request.id, "op": "run", "steps": plans.wire(request.plan.steps)}
-        await engine.machine.run("host42", helper_call.helper_command("", body), timeout_s=1)
+        await engine.machine.run("host42", helper_call.act("sent", "", body), timeout_s=1)
