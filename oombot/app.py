@@ -172,7 +172,7 @@ def _target(settings: Settings, host: config.Host) -> SshTarget:
         name=host.name,
         address=host.address or host.name,
         port=host.port,
-        user=host.user or ssh.user,
+        user=settings.user(host.name),
         key_files=tuple(str(Path(key).expanduser()) for key in ssh.keys),
         ssh_config=str(Path(ssh.config).expanduser()) if ssh.config else None,
         become=host.become == "sudo",

@@ -1,18 +1,25 @@
 """YAML text and the environment become frozen Settings, or every mistake at once, each as file:line."""
 
-import difflib
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
-from oombot.errors import ConfigError, UnknownHostError
+from oombot.errors import ConfigError
+from oombot.inventory import names
+from oombot.inventory.expansion import expanded
+from oombot.inventory.marked import Path, dotted, place, read
+from oombot.inventory.roster import Member, Roster, Selection, cycle
 
-HostName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,252}$")]
-Address = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9:][A-Za-z0-9._:%-]{0,252}$")]  # IPv6 too
+HostName = Annotated[str, StringConstraints(pattern=names.HOST)]
+Address = Annotated[str, StringConstraints(pattern=names.ADDRESS)]  # IPv6 too
+UserName = Annotated[str, StringConstraints(pattern=names.USER)]
+GroupName = Annotated[str, StringConstraints(pattern=names.GROUP)]
+Jump = Annotated[str, StringConstraints(pattern=names.JUMP)]
+Runbook = Annotated[str, StringConstraints(pattern=names.RUNBOOK)]
 UserId = Annotated[str, StringConstraints(pattern=r"^[UW][A-Z0-9]{2,20}$")]
 GroupId = Annotated[str, StringConstraints(pattern=r"^S[A-Z0-9]{2,20}$")]
 Channel = Annotated[str, StringConstraints(pattern=r"^(C[A-Z0-9]{6,20}|G[A-Z0-9]{6,20}|#?[a-z0-9_-]{1,80})$")]
@@ -29,20 +36,28 @@ class _Strict(BaseModel):
 class Host(_Strict):
     """One machine."""
 
-    name: HostName  # what people type; never meets a shell
+    name: HostName  # what people type; never meets a shell. In the file web[01-40] stands for forty hosts
+    aliases: tuple[HostName, ...] = ()  # what people may type instead
+    tags: tuple[GroupName, ...] = ()  # for /oom tag:NAME
     address: Address | None = None  # where SSH connects; default: name
     port: int | None = Field(default=None, ge=1, le=65535)  # none: ssh_config's, else 22
-    user: str | None = None  # login; default: ssh.user
-    group: str = "default"  # decides the channel
+    user: UserName | None = None  # login; default: the group's, else ssh.user
+    jump: Jump | None = None  # [USER@]HOST[:PORT],…, the first hop first; default: the group's
+    group: str = "default"  # decides the channel, the runbook and the other defaults
+    groups: tuple[str, ...] = ()  # more groups that it is in; asked where `group` has no default
     become: Literal["sudo", "none"] = "sudo"  # how changes get root; a root login needs none
     local: bool = False  # the bot's own machine: no SSH
     helpers: Helpers | None = None  # default: the group's, else the settings'
 
 
 class Group(_Strict):
-    """Hosts that share a channel."""
+    """Hosts that share a channel. What a group does not set comes from the group that holds it."""
 
+    groups: tuple[GroupName, ...] = ()  # the groups in this one
     channel: Channel | None = None  # where kills of these hosts are posted; default: slack.channel
+    runbook: Runbook | None = None  # what to do about these hosts; stands on the card
+    user: UserName | None = None  # default: ssh.user
+    jump: Jump | None = None  # default: none, or what ssh_config says
     helpers: Helpers | None = None  # default: the settings'
 
 
@@ -98,7 +113,7 @@ class Settings(_Strict):
     slack: Slack = Slack()
     ssh: Ssh = Ssh()
     policy: Policy = Policy()
-    groups: Mapping[str, Group] = Field(default_factory=dict)
+    groups: Mapping[GroupName, Group] = Field(default_factory=dict)
     hosts: tuple[Host, ...]
     helpers: Helpers = "sent"  # installed: `oombot sudoers` has put the helpers on the hosts
     store: str | None = None  # database file; default: the state directory
@@ -108,42 +123,124 @@ class Settings(_Strict):
     @model_validator(mode="after")
     def _consistent(self) -> "Settings":
         if not self.hosts:
-            raise ValueError("hosts is empty: name at least one")
-        names = [host.name for host in self.hosts]
-        doubled = sorted({name for name in names if names.count(name) > 1})
-        if doubled:
-            raise ValueError(f"host named twice: {', '.join(doubled)}")
-        unknown = sorted({host.group for host in self.hosts} - set(self.groups) - {"default"})
-        if unknown:
-            raise ValueError(f"hosts name a group that is not under groups: {', '.join(unknown)}")
-        approvers = self.policy.approvers
-        if self.mode == "apply" and not (approvers.users or approvers.groups):
-            raise ValueError("mode apply with no policy.approvers: nobody could ever approve")
-        alone = not approvers.groups and len(set(approvers.users)) < 2
-        if self.mode == "apply" and self.policy.second_person == "always" and alone:
-            raise ValueError("policy.second_person is always, but fewer than two approvers are named")
+            raise _InconsistentError([(("hosts",), "hosts is empty: name at least one", None)])
+        problems = [*_naming(self.hosts), *_grouping(self.hosts, self.groups), *self._nobody()]
+        if problems:
+            raise _InconsistentError(problems)
         return self
 
+    def _nobody(self) -> Iterator["_Problem"]:
+        """What makes that nobody could ever approve."""
+        approvers = self.policy.approvers
+        if self.mode != "apply":
+            return
+        if not (approvers.users or approvers.groups):
+            yield ("mode",), "mode apply with no policy.approvers: nobody could ever approve", None
+        elif self.policy.second_person == "always" and not approvers.groups and len(set(approvers.users)) < 2:
+            text = "policy.second_person is always, but fewer than two approvers are named"
+            yield ("policy", "approvers"), text, None
+
+    @cached_property
+    def roster(self) -> Roster:
+        """Who is called what; made once."""
+        members = [
+            Member(name=host.name, aliases=host.aliases, tags=host.tags, groups=(host.group, *host.groups))
+            for host in self.hosts
+        ]
+        return Roster(members, {name: group.groups for name, group in self.groups.items()})
+
+    @cached_property
+    def _by_name(self) -> Mapping[str, Host]:
+        return {host.name: host for host in self.hosts}
+
     def host(self, name: str) -> Host:
-        """The host of this name; UnknownHostError guesses what was meant, and never picks it."""
-        for host in self.hosts:
-            if host.name == name:
-                return host
-        names = [host.name for host in self.hosts]
-        close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
-        hint = f"Did you mean {close[0]}?" if close else f"Known hosts: {', '.join(names[:10])}"
-        raise UnknownHostError(f"No host named {name!r} is configured. {hint}", fix="add it under hosts:")
+        """The host of this name or alias; UnknownHostError guesses what was meant, and never picks it."""
+        return self._by_name[self.roster.name(name)]
+
+    def select(self, pattern: str) -> tuple[Host, ...]:
+        """The hosts that a pattern means: a name, web*, web[01-40], group:db, tag:x, fleet; commas join."""
+        return tuple(self._by_name[name] for name in self.selection(pattern).names)
+
+    def selection(self, pattern: str) -> Selection:
+        """The same by name, with the names of its ranges that are no host."""
+        return self.roster.select(pattern)
 
     def helpers_of(self, host: str) -> Helpers:
         """Whether this host has the helpers installed or gets them sent."""
-        found = self.host(host)
-        group = self.groups.get(found.group)
-        return found.helpers or (group and group.helpers) or self.helpers
+        helpers: Helpers | None = self.host(host).helpers or self._of_group(host, "helpers")
+        return helpers or self.helpers
 
     def channel(self, host: str) -> str:
         """The channel (name without #, or id) where kills of this host are posted."""
-        group = self.groups.get(self.host(host).group)
-        return ((group and group.channel) or self.slack.channel).lstrip("#")
+        return str(self._of_group(host, "channel") or self.slack.channel).lstrip("#")
+
+    def runbook(self, host: str) -> str | None:
+        """The link to what people have written down about this host's group."""
+        found: str | None = self._of_group(host, "runbook")
+        return found
+
+    def user(self, host: str) -> str | None:
+        """The watching login: the host's, else its group's, else the settings'."""
+        return self.host(host).user or self._of_group(host, "user") or self.ssh.user
+
+    def jump(self, host: str) -> str | None:
+        """The chain of jump hosts: the host's, else its group's."""
+        return self.host(host).jump or self._of_group(host, "jump")
+
+    def _of_group(self, host: str, field: str) -> Any:
+        """A default of the nearest group that has one: its own, those above, then its further groups."""
+        found = self.host(host)
+        for name in self.roster.lineage((found.group, *found.groups)):
+            value = getattr(self.groups.get(name), field, None)
+            if value is not None:
+                return value
+        return None
+
+
+_Problem = tuple[Path, str, Path | None]
+
+
+class _InconsistentError(ValueError):
+    """Parts of the configuration contradict each other; every contradiction with its path, or both."""
+
+    def __init__(self, problems: Sequence[_Problem]) -> None:
+        super().__init__("; ".join(text for _, text, _ in problems))
+        self.problems = problems
+
+
+def _naming(hosts: Sequence[Host]) -> Iterator["_Problem"]:
+    """What is wrong with the names: each name and alias may stand once, and be no word of /oom."""
+    seen: dict[str, int] = {}
+    for index, host in enumerate(hosts):
+        for name in dict.fromkeys((host.name, *host.aliases)):
+            if name in seen:
+                yield ("hosts", index, "name"), f"host named twice: {name}", ("hosts", seen[name], "name")
+            if name in names.WORDS or name.startswith(names.PREFIXES):
+                text = f"no host can be called {name}: /oom understands that already"
+                yield ("hosts", index, "name"), text, None
+            seen.setdefault(name, index)
+
+
+def _grouping(hosts: Sequence[Host], groups: Mapping[str, Group]) -> Iterator["_Problem"]:
+    """What is wrong with the groups: named and not there, or holding each other."""
+    known = {*groups, "default"}
+    for index, host in enumerate(hosts):
+        for group in (host.group, *host.groups):
+            if group not in known:
+                path = ("hosts", index, "group")
+                yield path, f"hosts name a group that is not under groups: {group}", None
+    for holder, held in groups.items():
+        for child in held.groups:
+            if child not in known:
+                yield (
+                    ("groups", holder, "groups"),
+                    f"it holds a group that is not under groups: {child}",
+                    None,
+                )
+    found = cycle({name: group.groups for name, group in groups.items()})
+    if found:
+        circle = " → ".join(found)
+        yield ("groups", found[0], "groups"), f"groups hold each other in a circle: {circle}", None
 
 
 class Tokens(BaseModel):
@@ -156,30 +253,29 @@ class Tokens(BaseModel):
 
 def load(text: str, *, filename: str, environ: Mapping[str, str] | None = None) -> Settings:
     """Read YAML text; raise ConfigError with every mistake as `file:line: path: what is wrong`."""
-    try:
-        tree = yaml.compose(text, Loader=yaml.SafeLoader)
-        raw = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ConfigError([_syntax(filename, error)]) from error
-    lines: dict[tuple[str | int, ...], int] = {}
-    doubled = list(_mark(tree, (), lines)) if tree is not None else []
-    problems = [f"{filename}:{line}: {_dotted(path)}: this key stands here twice" for path, line in doubled]
+    marked = read(text, filename)
+    raw = {} if marked.data is None and not marked.problems else marked.data
     if raw is None:
-        raw = {}
+        raise ConfigError(marked.problems)
     if not isinstance(raw, dict):
         raise ConfigError([f"{filename}:1: the file must hold keys and values (mode:, hosts:, …)"])
+    problems = [*marked.problems]
+    origins: list[int | str] = []
+    if isinstance(raw.get("hosts"), list):
+        hosts, indexes, wrong = expanded(raw["hosts"], marked.places)
+        origins += indexes
+        raw, problems = {**raw, "hosts": hosts}, [*problems, *wrong]
     settings = None
     try:
         settings = Settings.model_validate_json(json.dumps(raw, default=str), strict=True)
     except ValidationError as error:
-        problems += [_problem(filename, dict(item), lines) for item in error.errors()]
+        problems += _problems(error, marked.places, origins, filename)
     if problems or settings is None:
-        raise ConfigError(problems)
+        raise ConfigError(list(dict.fromkeys(problems)))
     api_url = (environ or {}).get("SLACK_API_URL")
     if api_url:
-        settings = settings.model_copy(
-            update={"slack": settings.slack.model_copy(update={"api_url": api_url})}
-        )
+        slack = settings.slack.model_copy(update={"api_url": api_url})
+        settings = settings.model_copy(update={"slack": slack})
     return settings
 
 
@@ -215,42 +311,27 @@ def duration_s(text: str) -> float | None:
     return int(match["number"]) * {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}[match["unit"]]
 
 
-def _syntax(filename: str, error: yaml.YAMLError) -> str:
-    mark = getattr(error, "problem_mark", None)
-    line = mark.line + 1 if mark is not None else 1
-    return f"{filename}:{line}: not YAML: {getattr(error, 'problem', None) or error}"
+def _problems(
+    error: ValidationError, places: Mapping[Path, str], origins: Sequence[int | str], filename: str
+) -> Iterator[str]:
+    """Every mistake with its place; one that the forty hosts of a range share comes forty times alike."""
 
+    def where(path: Path) -> tuple[str, Path]:
+        if len(path) > 1 and path[0] == "hosts" and isinstance(path[1], int):
+            origin = origins[path[1]]
+            if isinstance(origin, str):
+                return origin, path[2:]
+            path = ("hosts", origin, *path[2:])
+        return place(places, path, f"{filename}:1"), path
 
-def _mark(
-    node: yaml.Node, path: tuple[str | int, ...], lines: dict[tuple[str | int, ...], int]
-) -> Iterator[tuple[tuple[str | int, ...], int]]:
-    """Note the line of every path; yield keys that stand twice (the safe loader would take the last)."""
-    lines.setdefault(path, node.start_mark.line + 1)
-    if isinstance(node, yaml.MappingNode):
-        seen = set()
-        for key, value in node.value:
-            inner = (*path, str(key.value))
-            if inner in seen:
-                yield inner, key.start_mark.line + 1
-            seen.add(inner)
-            lines[inner] = key.start_mark.line + 1
-            yield from _mark(value, inner, lines)
-    elif isinstance(node, yaml.SequenceNode):
-        for index, value in enumerate(node.value):
-            yield from _mark(value, (*path, index), lines)
-
-
-def _problem(filename: str, item: dict[str, Any], lines: Mapping[tuple[str | int, ...], int]) -> str:
-    path = tuple(item["loc"])
-    known = path
-    while known and known not in lines:
-        known = known[:-1]
-    text = str(item["msg"]).removeprefix("Value error, ")
-    if item["type"] == "extra_forbidden":
-        text = "unknown key"
-    where = f"{_dotted(path)}: " if path else ""
-    return f"{filename}:{lines.get(known, 1)}: {where}{text}"
-
-
-def _dotted(path: tuple[str | int, ...]) -> str:
-    return ".".join(str(part) for part in path)
+    for item in error.errors():
+        cause = item.get("ctx", {}).get("error")
+        if isinstance(cause, _InconsistentError):
+            for path, text, other in cause.problems:
+                first = f" (first at {where(other)[0]})" if other else ""
+                yield f"{where(path)[0]}: {text}{first}"
+            continue
+        found, path = where(tuple(item["loc"]))
+        text = str(item["msg"]).removeprefix("Value error, ")
+        text = "unknown key" if item["type"] == "extra_forbidden" else text
+        yield f"{found}: {dotted(path)}: {text}" if path else f"{found}: {text}"

@@ -44,6 +44,27 @@ def test_every_mistake_at_once() -> None:
         ("hosts:\n  - name: a\n    port: '22'\n", "valid integer"),
         ("hosts:\n  - name: a\n  - name: a\n", "host named twice: a"),
         ("hosts:\n  - name: a\n    group: db\n", "a group that is not under groups: db"),
+        (
+            "hosts:\n  - name: a\n    aliases: [b]\n  - name: b\n",
+            "yaml:4: host named twice: b (first at oombot.yaml:2)",
+        ),
+        ("hosts:\n  - name: a[1-2\n", "yaml:2: hosts.0: a[1-2 has a [ without a ]"),
+        ("hosts:\n  - name: a[1-2]\n    port: 0\n", "yaml:3: hosts.0.port: "),
+        ("hosts:\n  - name: a[1-2]\n    address: b[1-3]\n", "b[1-3] stands for 3, but a[1-2] for 2 hosts"),
+        ("hosts:\n  - name: a\n  - name: fleet\n", "yaml:3: no host can be called fleet"),
+        ("hosts:\n  - name: a\n  - name: group:a\n", "no host can be called group:a"),
+        (
+            "groups:\n  x: {groups: [y]}\n  y: {groups: [x]}\nhosts: [{name: a}]\n",
+            "yaml:2: groups hold each other in a circle: x → y → x",
+        ),
+        ("groups: {x: {groups: [y]}}\nhosts: [{name: a}]\n", "it holds a group that is not under groups: y"),
+        ("groups: {x: {runbook: 'http://a.example'}}\nhosts: [{name: a}]\n", "groups.x.runbook: "),
+        (
+            "groups: {x: {runbook: 'https://a.example/<!channel>'}}\nhosts: [{name: a}]\n",
+            "groups.x.runbook: ",
+        ),
+        ("groups: {x: {jump: '-oProxyCommand=id'}}\nhosts: [{name: a}]\n", "groups.x.jump: "),
+        ("hosts:\n  - {name: a, user: '-l root'}\n", "hosts.0.user: "),
         ("mode: apply\nhosts:\n  - name: a\n", "nobody could ever approve"),
         (
             "mode: apply\npolicy:\n  approvers:\n    users: [U0ADA0001]\nhosts:\n  - name: a\n",

@@ -1,0 +1,71 @@
+"""YAML text with the place, `file:line`, of everything in it."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+
+Path = tuple[str | int, ...]
+
+_MOST = 500_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Marked:
+    """What the text holds, where each part of it stands, and what is wrong with it as YAML."""
+
+    data: Any
+    places: Mapping[Path, str]
+    problems: tuple[str, ...] = ()
+
+
+def read(text: str, filename: str) -> Marked:
+    """Read one document; mistakes come as `file:line: what`, also of one whose anchors stand for far too much."""
+    lines: dict[Path, int] = {}
+    try:
+        tree = yaml.compose(text, Loader=yaml.SafeLoader)
+        data = yaml.safe_load(text)
+        doubled = list(_mark(tree, (), lines)) if tree is not None else []
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        return Marked(data=None, places={}, problems=(_syntax(filename, error),))
+    problems = [f"{filename}:{line}: {dotted(path)}: this key stands here twice" for path, line in doubled]
+    places = {path: f"{filename}:{line}" for path, line in lines.items()}
+    return Marked(data=data, places=places, problems=tuple(problems))
+
+
+def place(places: Mapping[Path, str], path: Path, default: str) -> str:
+    """Where a path stands, or the nearest part above it that does."""
+    while path and path not in places:
+        path = path[:-1]
+    return places.get(path, default)
+
+
+def dotted(path: Path) -> str:
+    """A path as people write it."""
+    return ".".join(str(part) for part in path)
+
+
+def _syntax(filename: str, error: Exception) -> str:
+    mark = getattr(error, "problem_mark", None)
+    line = mark.line + 1 if mark is not None else 1
+    return f"{filename}:{line}: not YAML: {getattr(error, 'problem', None) or error}"
+
+
+def _mark(node: yaml.Node, path: Path, lines: dict[Path, int]) -> Iterator[tuple[Path, int]]:
+    """Note the line of every path; yield keys that stand twice (the safe loader would take the last)."""
+    lines.setdefault(path, node.start_mark.line + 1)
+    if len(lines) > _MOST:
+        raise ValueError(f"it holds more than {_MOST} values, or anchors that stand for as many")
+    if isinstance(node, yaml.MappingNode):
+        seen = set()
+        for key, value in node.value:
+            inner = (*path, str(key.value))
+            if inner in seen:
+                yield inner, key.start_mark.line + 1
+            seen.add(inner)
+            lines[inner] = key.start_mark.line + 1
+            yield from _mark(value, inner, lines)
+    elif isinstance(node, yaml.SequenceNode):
+        for index, value in enumerate(node.value):
+            yield from _mark(value, (*path, index), lines)
