@@ -37,6 +37,7 @@ def test_every_mistake_at_once() -> None:
     ("text", "said"),
     [
         ("hosts: [", "not YAML"),
+        ("hosts: " + "[" * 100_000, "nested more than 100 deep"),
         ("", "hosts: Field required"),
         ("- a\n", "must hold keys and values"),
         ("hosts:\n  - name: '-x'\n", "String should match pattern"),

@@ -9,6 +9,7 @@ import yaml
 Path = tuple[str | int, ...]
 
 _MOST = 500_000
+_DEEPEST = 100  # libyaml's loader nests on the C stack, which ends in a crash
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml's, eight times as fast
 
 
@@ -25,6 +26,7 @@ def read(text: str, filename: str) -> Marked:
     """Read one document; mistakes come as `file:line: what`, also of one whose anchors stand for far too much."""
     lines: dict[Path, int] = {}
     try:
+        _check_depth(text)
         loader = _LOADER(text)
         tree = loader.get_single_node()
         doubled = list(_mark(tree, (), lines)) if tree is not None else []
@@ -52,6 +54,14 @@ def _syntax(filename: str, error: Exception) -> str:
     mark = getattr(error, "problem_mark", None)
     line = mark.line + 1 if mark is not None else 1
     return f"{filename}:{line}: not YAML: {getattr(error, 'problem', None) or error}"
+
+
+def _check_depth(text: str) -> None:
+    depth = 0
+    for event in yaml.parse(text, Loader=_LOADER):
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > _DEEPEST:
+            raise ValueError(f"it is nested more than {_DEEPEST} deep")
 
 
 def _mark(node: yaml.Node, path: Path, lines: dict[Path, int]) -> Iterator[tuple[Path, int]]:
