@@ -19,8 +19,7 @@ from oombot.adapters.routed import RoutedHosts
 from oombot.adapters.slack import SlackChat
 from oombot.adapters.slack_listeners import SlackListeners
 from oombot.adapters.sql import SqlStore
-from oombot.adapters.ssh import SshHosts
-from oombot.adapters.ssh_client import SshTarget
+from oombot.adapters.ssh import Login, SshHosts, SshTarget
 from oombot.config import Settings, Tokens
 from oombot.engine.answers import Answers
 from oombot.engine.cards import Cards
@@ -168,15 +167,31 @@ async def open_hosts(settings: Settings) -> AsyncIterator[Hosts]:
 
 def _target(settings: Settings, host: config.Host) -> SshTarget:
     ssh = settings.ssh
+    act = Login(user=ssh.act.user, key_files=ssh.act.keys, certificates=ssh.certificates) if ssh.act else None
     return SshTarget(
         name=host.name,
         address=host.address or host.name,
         port=host.port,
         user=settings.user(host.name),
-        key_files=tuple(str(Path(key).expanduser()) for key in ssh.keys),
-        ssh_config=str(Path(ssh.config).expanduser()) if ssh.config else None,
+        key_files=ssh.keys,
+        certificates=ssh.certificates,
+        ssh_config=ssh.config,
+        jump=_jump(settings, host),
         become=host.become == "sudo",
+        act=act,
     )
+
+
+def _jump(settings: Settings, host: config.Host) -> str | None:
+    """The chain to a host; a host that is part of its group's chain is reached by what stands before it."""
+    chain = settings.jump(host.name)
+    if chain is None:
+        return None
+    called = {name: each.name for each in settings.hosts for name in (each.name, *each.aliases)}
+    hops = [called.get(hop.strip(), hop.strip()) for hop in chain.split(",")]
+    if host.jump is None and host.name in hops:
+        hops = hops[: hops.index(host.name)]
+    return ",".join(hops) or "none"
 
 
 def store_url(settings: Settings) -> str:

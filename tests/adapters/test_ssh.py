@@ -12,8 +12,9 @@ import asyncssh
 import psutil
 import pytest
 
-from oombot.adapters.ssh import SshHosts, SshTarget
-from oombot.adapters.ssh_client import ERRORS, KnownHosts, to_host_error
+from oombot.adapters.ssh import Limits, SshHosts, SshTarget
+from oombot.adapters.ssh_faults import ERRORS, to_host_error
+from oombot.adapters.ssh_known import KnownHosts
 from oombot.adapters.ssh_session import Turns
 from oombot.errors import (
     CommandFailedError,
@@ -130,8 +131,7 @@ async def test_host_kills_by_itself_when_the_link_is_gone(sshd, marker):
     async with SshHosts([target(sshd)], known_hosts=[str(sshd.known_hosts)]) as hosts:
         task = asyncio.create_task(hosts.run("web-1", Command(argv=("sleep", marker)), timeout_s=3))
         await started(marker)
-        for link in hosts._links.values():
-            link.pooled.connection.abort()
+        hosts.pool.link("web-1").pooled.connection.abort()
         with pytest.raises(HostUnreachableError, match="whether it finished is not known"):
             await task
     await gone(marker)
@@ -193,7 +193,9 @@ async def test_waiting_for_a_turn_is_not_the_hosts_time(hosts):
 
 async def test_no_turn_in_time_is_our_own_fault(sshd, marker):
     """Where our own commands fill the host's places the sentence says so, and nothing is sent."""
-    async with SshHosts([target(sshd)], known_hosts=[str(sshd.known_hosts)], turn_s=0.3) as hosts:
+    async with SshHosts(
+        [target(sshd)], known_hosts=[str(sshd.known_hosts)], limits=Limits(turn_s=0.3)
+    ) as hosts:
         busy = [
             asyncio.create_task(hosts.run("web-1", Command(argv=("sleep", "600")), timeout_s=30))
             for _ in range(5)
@@ -280,7 +282,7 @@ async def test_nothing_runs_twice_when_the_link_breaks(start_sshd, tmp_path, mar
 async def test_a_dead_pooled_connection_is_replaced(hosts):
     """After sshd dropped the connection the next command gets a new one by itself."""
     await hosts.run("web-1", TRUE, timeout_s=10)
-    hosts._links["web-1"].pooled.connection.abort()
+    hosts.pool.link("web-1").pooled.connection.abort()
     assert (await hosts.run("web-1", TRUE, timeout_s=10)).exit_status == 0
 
 
@@ -331,7 +333,7 @@ async def test_an_unknown_host_key_is_refused(sshd, tmp_path):
     assert "is not known; nothing was sent" in str(error)
     assert "SHA256:" in str(error)
     assert "Compare the fingerprint" in error.fix
-    assert f"ssh-keyscan -p {sshd.port} 127.0.0.1 >> " in error.fix
+    assert error.fix.endswith("oombot hosts trust web-1")
 
 
 async def test_a_changed_host_key_is_refused(sshd, tmp_path):
@@ -445,14 +447,6 @@ async def test_every_wrong_file_is_named_at_start(sshd, tmp_path):
     assert [problem.split(":")[0] for problem in caught.value.problems] == ["host a", "host b"]
 
 
-async def test_a_jump_in_a_circle_is_refused_at_start(sshd):
-    """A jump host must be reached directly; a circle or an unknown host is a mistake of the configuration."""
-    wrong = [target(sshd, "a", jump="b"), target(sshd, "b", jump="a"), target(sshd, "c", jump="d")]
-    with pytest.raises(ConfigError) as caught:
-        await SshHosts(wrong, known_hosts=[]).__aenter__()
-    assert len(caught.value.problems) == 3
-
-
 async def test_known_hosts_is_parsed_once(sshd, tmp_path):
     """Ten thousand lines are read one time for many logins, and again only when the file changes."""
     known = tmp_path / "known_hosts"
@@ -463,11 +457,11 @@ async def test_known_hosts_is_parsed_once(sshd, tmp_path):
     names = [f"web-{number}" for number in range(8)]
     async with SshHosts([target(sshd, name) for name in names], known_hosts=[str(known)]) as hosts:
         await asyncio.gather(*(hosts.run(name, TRUE, timeout_s=30) for name in names))
-        assert hosts._known.loads == 1
+        assert hosts.pool.known.loads == 1
         known.write_text(sshd.known_hosts.read_text())
-        hosts._links["web-0"].pooled.connection.abort()
+        hosts.pool.link("web-0").pooled.connection.abort()
         await hosts.run("web-0", TRUE, timeout_s=30)
-        assert hosts._known.loads == 2
+        assert hosts.pool.known.loads == 2
 
 
 async def test_one_connection_serves_many_commands(hosts):
@@ -485,7 +479,7 @@ async def test_a_jump_host_is_a_pooled_connection(sshd):
     behind = target(sshd, "db-1", jump="web-1")
     async with SshHosts([target(sshd), behind], known_hosts=[str(sshd.known_hosts)]) as hosts:
         assert (await hosts.run("db-1", TRUE, timeout_s=20)).exit_status == 0
-        assert hosts._links["web-1"].pooled.connection is not None
+        assert hosts.pool.link("web-1").pooled.connection is not None
 
 
 async def test_ssh_config_names_the_host(sshd, tmp_path):
