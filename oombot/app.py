@@ -158,14 +158,15 @@ async def open_hosts(settings: Settings) -> AsyncIterator[Hosts]:
                 routes[host.name] = await stack.enter_async_context(local)
         remote = [host for host in settings.hosts if not host.local]
         if remote:
+            called = {name: each.name for each in settings.hosts for name in (each.name, *each.aliases)}
             known_hosts = [str(Path(settings.ssh.known_hosts).expanduser())]
-            ssh = SshHosts([_target(settings, host) for host in remote], known_hosts=known_hosts)
+            ssh = SshHosts([_target(settings, host, called) for host in remote], known_hosts=known_hosts)
             await stack.enter_async_context(ssh)
             routes |= {host.name: ssh for host in remote}
         yield RoutedHosts(routes)
 
 
-def _target(settings: Settings, host: config.Host) -> SshTarget:
+def _target(settings: Settings, host: config.Host, called: Mapping[str, str]) -> SshTarget:
     ssh = settings.ssh
     act = Login(user=ssh.act.user, key_files=ssh.act.keys, certificates=ssh.certificates) if ssh.act else None
     return SshTarget(
@@ -176,18 +177,17 @@ def _target(settings: Settings, host: config.Host) -> SshTarget:
         key_files=ssh.keys,
         certificates=ssh.certificates,
         ssh_config=ssh.config,
-        jump=_jump(settings, host),
+        jump=_jump(settings, host, called),
         become=host.become == "sudo",
         act=act,
     )
 
 
-def _jump(settings: Settings, host: config.Host) -> str | None:
+def _jump(settings: Settings, host: config.Host, called: Mapping[str, str]) -> str | None:
     """The chain to a host; a host that is part of its group's chain is reached by what stands before it."""
     chain = settings.jump(host.name)
     if chain is None:
         return None
-    called = {name: each.name for each in settings.hosts for name in (each.name, *each.aliases)}
     hops = [called.get(hop.strip(), hop.strip()) for hop in chain.split(",")]
     if host.jump is None and host.name in hops:
         hops = hops[: hops.index(host.name)]
