@@ -214,11 +214,20 @@ def state_directory() -> Path:
 
 def load_settings(path: Path) -> Settings:
     """Read the configuration file; ConfigError when it can not be read or is wrong."""
+    return load_noted(path)[0]
+
+
+def load_noted(path: Path) -> tuple[Settings, tuple[str, ...]]:
+    """The same, with what was imported from the inventories that it names."""
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError([f"{path}: can not be read: {error}"]) from error
-    return config.load(text, filename=str(path), environ=os.environ)
+
+    def read_file(name: str) -> str:
+        return (path.parent / Path(name).expanduser()).read_text(encoding="utf-8")
+
+    return config.load_noted(text, filename=str(path), environ=os.environ, read_file=read_file)
 
 
 def load_tokens() -> Tokens:

@@ -10,9 +10,11 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 
 from oombot.errors import ConfigError
 from oombot.inventory import names
+from oombot.inventory.consistency import InconsistentError, Problem, grouping, naming
 from oombot.inventory.expansion import expanded
 from oombot.inventory.marked import Path, dotted, place, read
-from oombot.inventory.roster import Member, Roster, Selection, cycle
+from oombot.inventory.roster import Member, Roster, Selection
+from oombot.inventory.sources import Read, extended
 
 HostName = Annotated[str, StringConstraints(pattern=names.HOST)]
 Address = Annotated[str, StringConstraints(pattern=names.ADDRESS)]  # IPv6 too
@@ -106,6 +108,13 @@ class Policy(_Strict):
     adj_minus_1000: bool = False  # whether -1000 (never killed) may be asked for at all
 
 
+class Inventory(_Strict):
+    """Files with more hosts, read at start; nothing in them is executed. Paths are relative to this file."""
+
+    ansible: tuple[str, ...] = ()  # Ansible inventories, INI or YAML
+    ssh_config: tuple[str, ...] = ()  # `Host` entries without wildcards
+
+
 class Settings(_Strict):
     """The whole configuration."""
 
@@ -115,6 +124,7 @@ class Settings(_Strict):
     policy: Policy = Policy()
     groups: Mapping[GroupName, Group] = Field(default_factory=dict)
     hosts: tuple[Host, ...]
+    inventory: Inventory = Inventory()
     helpers: Helpers = "sent"  # installed: `oombot sudoers` has put the helpers on the hosts
     store: str | None = None  # database file; default: the state directory
     since_s: int = Field(default=7 * 86400, ge=60)  # how far back a reading looks in the kernel log
@@ -123,13 +133,14 @@ class Settings(_Strict):
     @model_validator(mode="after")
     def _consistent(self) -> "Settings":
         if not self.hosts:
-            raise _InconsistentError([(("hosts",), "hosts is empty: name at least one", None)])
-        problems = [*_naming(self.hosts), *_grouping(self.hosts, self.groups), *self._nobody()]
+            raise InconsistentError([(("hosts",), "hosts is empty: name at least one", None)])
+        children = {name: group.groups for name, group in self.groups.items()}
+        problems = [*naming(self._members), *grouping(self._members, children), *self._nobody()]
         if problems:
-            raise _InconsistentError(problems)
+            raise InconsistentError(problems)
         return self
 
-    def _nobody(self) -> Iterator["_Problem"]:
+    def _nobody(self) -> Iterator[Problem]:
         """What makes that nobody could ever approve."""
         approvers = self.policy.approvers
         if self.mode != "apply":
@@ -140,14 +151,17 @@ class Settings(_Strict):
             text = "policy.second_person is always, but fewer than two approvers are named"
             yield ("policy", "approvers"), text, None
 
-    @cached_property
-    def roster(self) -> Roster:
-        """Who is called what; made once."""
-        members = [
+    @property
+    def _members(self) -> list[Member]:
+        return [
             Member(name=host.name, aliases=host.aliases, tags=host.tags, groups=(host.group, *host.groups))
             for host in self.hosts
         ]
-        return Roster(members, {name: group.groups for name, group in self.groups.items()})
+
+    @cached_property
+    def roster(self) -> Roster:
+        """Who is called what; made once."""
+        return Roster(self._members, {name: group.groups for name, group in self.groups.items()})
 
     @cached_property
     def _by_name(self) -> Mapping[str, Host]:
@@ -197,52 +211,6 @@ class Settings(_Strict):
         return None
 
 
-_Problem = tuple[Path, str, Path | None]
-
-
-class _InconsistentError(ValueError):
-    """Parts of the configuration contradict each other; every contradiction with its path, or both."""
-
-    def __init__(self, problems: Sequence[_Problem]) -> None:
-        super().__init__("; ".join(text for _, text, _ in problems))
-        self.problems = problems
-
-
-def _naming(hosts: Sequence[Host]) -> Iterator["_Problem"]:
-    """What is wrong with the names: each name and alias may stand once, and be no word of /oom."""
-    seen: dict[str, int] = {}
-    for index, host in enumerate(hosts):
-        for name in dict.fromkeys((host.name, *host.aliases)):
-            if name in seen:
-                yield ("hosts", index, "name"), f"host named twice: {name}", ("hosts", seen[name], "name")
-            if name in names.WORDS or name.startswith(names.PREFIXES):
-                text = f"no host can be called {name}: /oom understands that already"
-                yield ("hosts", index, "name"), text, None
-            seen.setdefault(name, index)
-
-
-def _grouping(hosts: Sequence[Host], groups: Mapping[str, Group]) -> Iterator["_Problem"]:
-    """What is wrong with the groups: named and not there, or holding each other."""
-    known = {*groups, "default"}
-    for index, host in enumerate(hosts):
-        for group in (host.group, *host.groups):
-            if group not in known:
-                path = ("hosts", index, "group")
-                yield path, f"hosts name a group that is not under groups: {group}", None
-    for holder, held in groups.items():
-        for child in held.groups:
-            if child not in known:
-                yield (
-                    ("groups", holder, "groups"),
-                    f"it holds a group that is not under groups: {child}",
-                    None,
-                )
-    found = cycle({name: group.groups for name, group in groups.items()})
-    if found:
-        circle = " → ".join(found)
-        yield ("groups", found[0], "groups"), f"groups hold each other in a circle: {circle}", None
-
-
 class Tokens(BaseModel):
     """The two Slack tokens; they are never printed."""
 
@@ -251,8 +219,17 @@ class Tokens(BaseModel):
     app: str = Field(repr=False)
 
 
-def load(text: str, *, filename: str, environ: Mapping[str, str] | None = None) -> Settings:
+def load(
+    text: str, *, filename: str, environ: Mapping[str, str] | None = None, read_file: Read | None = None
+) -> Settings:
     """Read YAML text; raise ConfigError with every mistake as `file:line: path: what is wrong`."""
+    return load_noted(text, filename=filename, environ=environ, read_file=read_file)[0]
+
+
+def load_noted(
+    text: str, *, filename: str, environ: Mapping[str, str] | None = None, read_file: Read | None = None
+) -> tuple[Settings, tuple[str, ...]]:
+    """The same, with what was imported from the inventories, and what of them was left out."""
     marked = read(text, filename)
     raw = {} if marked.data is None and not marked.problems else marked.data
     if raw is None:
@@ -265,17 +242,35 @@ def load(text: str, *, filename: str, environ: Mapping[str, str] | None = None) 
         hosts, indexes, wrong = expanded(raw["hosts"], marked.places)
         origins += indexes
         raw, problems = {**raw, "hosts": hosts}, [*problems, *wrong]
-    settings = None
-    try:
-        settings = Settings.model_validate_json(json.dumps(raw, default=str), strict=True)
-    except ValidationError as error:
-        problems += _problems(error, marked.places, origins, filename)
-    if problems or settings is None:
-        raise ConfigError(list(dict.fromkeys(problems)))
+    more = extended(raw, marked.places, read_file)
+    problems += more.problems
+    places = {**more.groups, **marked.places}
+    settings = _validated(more.raw, places, [*origins, *more.hosts], problems, filename)
     api_url = (environ or {}).get("SLACK_API_URL")
     if api_url:
         slack = settings.slack.model_copy(update={"api_url": api_url})
         settings = settings.model_copy(update={"slack": slack})
+    return settings, more.notes
+
+
+def _validated(
+    raw: Mapping[str, Any],
+    places: Mapping[Path, str],
+    origins: Sequence[int | str],
+    problems: list[str],
+    filename: str,
+) -> Settings:
+    try:
+        text = json.dumps(raw, default=str)
+    except TypeError as error:  # a key that is a date, say
+        raise ConfigError([*problems, f"{filename}:1: {error}"]) from error
+    try:
+        settings = Settings.model_validate_json(text, strict=True)
+    except ValidationError as error:
+        found = [*problems, *_problems(error, places, origins, filename)]
+        raise ConfigError(list(dict.fromkeys(found))) from error
+    if problems:
+        raise ConfigError(problems)
     return settings
 
 
@@ -326,7 +321,7 @@ def _problems(
 
     for item in error.errors():
         cause = item.get("ctx", {}).get("error")
-        if isinstance(cause, _InconsistentError):
+        if isinstance(cause, InconsistentError):
             for path, text, other in cause.problems:
                 first = f" (first at {where(other)[0]})" if other else ""
                 yield f"{where(path)[0]}: {text}{first}"

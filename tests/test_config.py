@@ -58,7 +58,7 @@ def test_every_mistake_at_once() -> None:
             "groups:\n  x: {groups: [y]}\n  y: {groups: [x]}\nhosts: [{name: a}]\n",
             "yaml:2: groups hold each other in a circle: x → y → x",
         ),
-        ("groups: {x: {groups: [y]}}\nhosts: [{name: a}]\n", "it holds a group that is not under groups: y"),
+        ("groups: {x: {groups: [y]}}\nhosts: [{name: a}]\n", "x holds a group that is not under groups: y"),
         ("groups: {x: {runbook: 'http://a.example'}}\nhosts: [{name: a}]\n", "groups.x.runbook: "),
         (
             "groups: {x: {runbook: 'https://a.example/<!channel>'}}\nhosts: [{name: a}]\n",

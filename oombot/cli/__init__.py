@@ -104,8 +104,11 @@ def explain(
 def check(config: ConfigOption = CONFIG) -> None:
     """Check the configuration without touching anything; every mistake as file:line."""
     from oombot import app as composition
+    from oombot.cli.drawing import plain
 
-    settings = composition.load_settings(config)
+    settings, notes = composition.load_noted(config)
+    for note in notes:
+        typer.echo(plain(note))
     typer.echo(f"{config}: ok: mode {settings.mode}, {len(settings.hosts)} host(s)")
 
 

@@ -22,12 +22,22 @@ class Marked:
     problems: tuple[str, ...] = ()
 
 
-def read(text: str, filename: str) -> Marked:
-    """Read one document; mistakes come as `file:line: what`, also of one whose anchors stand for far too much."""
+class _Tagged(_LOADER):  # type: ignore[misc, valid-type]
+    """Takes tags that it does not know, and keeps nothing of what they stand at."""
+
+
+_Tagged.add_multi_constructor("!", lambda *_: None)
+
+
+def read(text: str, filename: str, *, tags: bool = False) -> Marked:
+    """Read one document; mistakes come as `file:line: what`, also of one whose anchors stand for far too much.
+
+    `tags`: unknown tags (`!vault`) are no mistake; their values are None.
+    """
     lines: dict[Path, int] = {}
     try:
         _check_depth(text)
-        loader = _LOADER(text)
+        loader = (_Tagged if tags else _LOADER)(text)
         tree = loader.get_single_node()
         doubled = list(_mark(tree, (), lines)) if tree is not None else []
         data = loader.construct_document(tree) if tree is not None else None
