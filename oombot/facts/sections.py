@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+_DIGITS = 20
 _INTEGER = re.compile(rb"-?[0-9]{1,20}")
 _DECIMAL = re.compile(rb"[0-9]{1,15}(\.[0-9]{1,9})?")
 _MARK = re.compile(rb"@@([a-z_]{1,20})")
@@ -25,24 +26,29 @@ def split(raw: bytes) -> Sections:
     """Cut the answer at its marks; a last line without its newline is dropped."""
     lines = raw.split(b"\n")
     whole = lines[-1] == b"" and lines[-2:-1] == [b"@@end"]
-    named: dict[str, list[bytes]] = {}
     name = "start"
+    named: dict[str, list[bytes]] = {}
+    found: list[bytes] = []  # of the section that is read now
     log: tuple[bytes, ...] = ()
     for at, line in enumerate(lines[: -2 if whole else -1]):
         if line == b"@@log":
             name, log = "log", tuple(lines[at + 1 : -2 if whole else -1])
             break
-        if mark := _MARK.fullmatch(line.split(b" ", 1)[0]):
+        mark = _MARK.fullmatch(line.split(b" ", 1)[0]) if line.startswith(b"@@") else None
+        if mark:
             name = mark[1].decode()
-            named.setdefault(name, [])
+            found = named.setdefault(name, [])
         else:
-            named.setdefault(name, []).append(line)
+            found.append(line)
     return Sections(named=named, log=log, cut_in=None if whole else name)
 
 
 def integer(word: bytes | None) -> int | None:
     """A whole number, or None for anything else."""
-    return int(word) if word is not None and _INTEGER.fullmatch(word) else None
+    if word is None:
+        return None
+    plain = word.isdigit() and len(word) <= _DIGITS  # nearly all are; the expression costs twice as much
+    return int(word) if plain or _INTEGER.fullmatch(word) else None
 
 
 def decimal(word: bytes | None) -> float | None:
