@@ -56,10 +56,15 @@ class Entry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gap:
-    """A stretch of the log that was not seen, and why; `unreadable`: the source can not be read at all."""
+    """A stretch of the log that was not seen, and why; `unreadable`: the source can not be read at all.
+
+    `kept_s`: the log still holds everything from then on, so whoever followed until later has missed nothing.
+    """
 
     reason: str
     since_s: float | None = None
+    until_s: float | None = None
+    kept_s: float | None = None
     unreadable: bool = False
 
 
@@ -345,7 +350,10 @@ class Audit:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Incident:
-    """A stored kill: `history` is true for what happened before the host was first seen (never posted)."""
+    """A stored kill: `history` is true for what happened before the host was first seen (never posted).
+
+    `message_key` is the one message that names it, its card or a digest; "" for history.
+    """
 
     id: str
     host: str
@@ -353,6 +361,7 @@ class Incident:
     channel: str
     seen_s: float
     history: bool = False
+    message_key: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

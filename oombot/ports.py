@@ -1,9 +1,9 @@
 """The three doors to the world: Hosts, Chat, Store. Each has an adapter, and one contract test for all of them."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Protocol
 
-from oombot.following import Position
+from oombot.following import Digest, NewKill, Outage, Position, Reckoning, StormRule
 from oombot.model import Audit, Command, CommandResult, Draft, Incident, Json, Message, Request
 
 
@@ -97,15 +97,45 @@ class Store(Protocol):
         """The last raw reading: (taken_s, raw)."""
         ...
 
+    async def save_positions(self, positions: Sequence[Position]) -> None:
+        """Replace the positions of many hosts at once."""
+        ...
+
+    async def reckoning(self, host: str) -> Reckoning | None:
+        """What is settled of the host's counter; None where it was never counted."""
+        ...
+
+    async def save_reckoning(self, reckoning: Reckoning, drafts: Sequence[Draft] = ()) -> None:
+        """Replace what is settled, and queue what is to be said about it."""
+        ...
+
+    async def outages(self) -> list[Outage]:
+        """Outages that have not ended, oldest first."""
+        ...
+
+    async def save_outage(self, outage: Outage, drafts: Sequence[Draft] = ()) -> None:
+        """Replace an outage with the message that tells it; it has ended when none of its hosts is away."""
+        ...
+
     # -- kills
     async def record_kills(
-        self, position: Position, kills: Sequence[tuple[Incident, Draft | None]]
+        self,
+        position: Position,
+        kills: Sequence[NewKill],
+        *,
+        digest: Callable[[Digest], Draft],
+        rule: StormRule,
     ) -> list[Incident]:
-        """Store kills, their messages and the position at once; return those that were new.
+        """Store kills, the messages that name them and the position at once; return those that were new.
 
         A kill that `sameness.same_kill` finds stored already is not stored again and its message is not queued;
-        what only the second print knows is added to the stored one.
+        what only the second print knows is added to the stored one. A new kill with a card gets it, or, by `rule`,
+        goes into a digest of its channel, which `digest` draws; its `message_key` says which.
         """
+        ...
+
+    async def shown(self, host: str, boot_id: str, booted_s: float | None) -> int:
+        """How many kill lines of this boot are stored; logs that name no boot count from `booted_s` on."""
         ...
 
     async def incident(self, incident_id: str) -> Incident | None:

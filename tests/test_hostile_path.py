@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from oombot import app, catalog, triage
 from oombot.adapters.sql import SqlStore
-from oombot.following import Position
-from oombot.model import Entry, Incident, OomKill
+from oombot.following import Digest, Position
+from oombot.model import Draft, Entry, Incident, OomKill
 from oombot.oom_report import OomReportParser
 from oombot.views import Views
 
@@ -52,12 +52,17 @@ def killed(comm: bytes) -> OomKill:
     return kill
 
 
+def never(digest: Digest) -> Draft:
+    """One kill is no storm."""
+    raise AssertionError(digest)
+
+
 async def stored(kill: OomKill) -> OomKill:
     """The kill as it comes back from the store."""
     async with SqlStore.open("sqlite+aiosqlite:///:memory:") as store:
         incident = Incident(id="incident-0001", host="host42", kill=kill, channel="oncall", seen_s=1.0)
         position = Position(host="host42", detector="kmsg", cursor="1", baselined_s=1.0, last_seen_s=1.0)
-        await store.record_kills(position, [(incident, None)])
+        await store.record_kills(position, [(incident, None)], digest=never)
         found = await store.incident("incident-0001")
     assert found is not None
     return found.kill

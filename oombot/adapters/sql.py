@@ -1,37 +1,38 @@
 """SqlStore: the Store on SQLAlchemy Core; SQLite in one file by default, PostgreSQL by its URL."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, nullcontext
-from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, Table, and_, insert, or_, select, update
+from sqlalchemy import ColumnElement, Select, and_, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from oombot.adapters.database import WRITE, claimed, make_engine, make_private, migrate, translated
+from oombot.adapters.kills import record, shown
+from oombot.adapters.rows import Batch, Rows, put_messages, replace_row
 from oombot.adapters.tables import (
     AUDITS,
     DUE,
     INCIDENTS,
     MESSAGES,
+    OUTAGES,
     PLAN_EDIT,
     POSITIONS,
+    RECKONINGS,
     REQUESTS,
     SNAPSHOTS,
-    enriched,
     from_row,
     incident_from,
-    incident_row,
     request_from,
     request_row,
     to_json,
 )
 from oombot.errors import OombotError
-from oombot.following import Position
+from oombot.following import Digest, NewKill, Outage, Position, Reckoning, StormRule
 from oombot.model import Audit, Draft, Incident, Json, Message, Request
-from oombot.sameness import same_kill
 
+STORM = StormRule()
 BUSY = ("approved", "running")
 OPEN_UNDO = ("pending", "approved", "running", "applied", "verified")
 """States of an undo that leave no room for a second one."""
@@ -44,6 +45,7 @@ class SqlStore:
         """Take an engine whose database is migrated."""
         self._engine = engine
         self._turn = asyncio.Lock()
+        self._batch = Batch(self._write)
         self._closed = False
 
     @classmethod
@@ -60,8 +62,11 @@ class SqlStore:
                 make_private(engine.url)
                 await migrate(engine)
                 store = cls(engine)
-                yield store
-                store._closed = True
+                try:
+                    yield store
+                finally:
+                    await store._batch.settle()
+                    store._closed = True
             finally:
                 await engine.dispose()
 
@@ -86,6 +91,11 @@ class SqlStore:
             rows: Sequence[Any] = (await connection.execute(query)).mappings().all()
         return rows
 
+    async def _write(self, rows: Rows) -> None:
+        async with self._begin(write=True) as connection:
+            for table, row in rows:
+                await replace_row(connection, table, row)
+
     # -- hosts
     async def position(self, host: str) -> Position | None:
         """How far the host's log has been read; None for a host never seen."""
@@ -94,40 +104,69 @@ class SqlStore:
 
     async def save_position(self, position: Position) -> None:
         """Replace the host's position."""
-        async with self._begin(write=True) as connection:
-            await _replace(connection, POSITIONS, to_json(position))
+        await self._batch.put(POSITIONS, to_json(position))
+
+    async def save_positions(self, positions: Sequence[Position]) -> None:
+        """Replace the positions of many hosts at once."""
+        await self._write([(POSITIONS, to_json(position)) for position in positions])
 
     async def save_snapshot(self, host: str, taken_s: float, raw: bytes) -> None:
         """Keep the last raw reading of a host."""
-        async with self._begin(write=True) as connection:
-            await _replace(connection, SNAPSHOTS, {"host": host, "taken_s": taken_s, "raw": raw})
+        await self._batch.put(SNAPSHOTS, {"host": host, "taken_s": taken_s, "raw": raw})
 
     async def snapshot(self, host: str) -> tuple[float, bytes] | None:
         """Return the last raw reading: (taken_s, raw)."""
         row = await self._one(select(SNAPSHOTS).where(SNAPSHOTS.c.host == host))
         return None if row is None else (row["taken_s"], row["raw"])
 
+    async def reckoning(self, host: str) -> Reckoning | None:
+        """What is settled of the host's counter; None where it was never counted."""
+        row = await self._one(select(RECKONINGS).where(RECKONINGS.c.host == host))
+        return None if row is None else from_row(Reckoning, row)
+
+    async def save_reckoning(self, reckoning: Reckoning, drafts: Sequence[Draft] = ()) -> None:
+        """Replace what is settled, and queue what is to be said about it, at once."""
+        if not drafts:
+            await self._batch.put(RECKONINGS, to_json(reckoning))
+            return
+        async with self._begin(write=True) as connection:
+            await replace_row(connection, RECKONINGS, to_json(reckoning))
+            await put_messages(connection, drafts)
+
+    async def outages(self) -> list[Outage]:
+        """Outages that have not ended, oldest first."""
+        query = select(OUTAGES).where(OUTAGES.c.ended.is_(False)).order_by(OUTAGES.c.since_s, OUTAGES.c.key)
+        return [from_row(Outage, row) for row in await self._all(query)]
+
+    async def save_outage(self, outage: Outage, drafts: Sequence[Draft] = ()) -> None:
+        """Replace an outage, with the message that tells it, at once; it has ended when none of its hosts is away."""
+        row = to_json(outage) | {"ended": not outage.away}
+        async with self._begin(write=True) as connection:
+            await replace_row(connection, OUTAGES, row)
+            await put_messages(connection, drafts)
+
     # -- kills
     async def record_kills(
-        self, position: Position, kills: Sequence[tuple[Incident, Draft | None]]
+        self,
+        position: Position,
+        kills: Sequence[NewKill],
+        *,
+        digest: Callable[[Digest], Draft],
+        rule: StormRule = STORM,
     ) -> list[Incident]:
-        """Store kills, their messages and the position at once; return those that were new.
+        """Store kills, the messages that name them and the position at once; return those that were new.
 
         A print that knows more than the stored one adds to it, and to what is returned when both came together.
         """
-        new: dict[str, Incident] = {}
         async with self._begin(write=True) as connection:
-            for incident, draft in kills:
-                stored = await _stored_kill(connection, incident)
-                if stored is None:
-                    await connection.execute(insert(INCIDENTS).values(incident_row(incident)))
-                    await _put_messages(connection, [draft] if draft else [])
-                    new[incident.id] = incident
-                else:
-                    known = await _enrich(connection, stored, incident)
-                    new.update({known.id: known} if known.id in new else {})
-            await _replace(connection, POSITIONS, to_json(position))
-        return list(new.values())
+            new = await record(connection, kills, digest=digest, rule=rule)
+            await replace_row(connection, POSITIONS, to_json(position))
+        return new
+
+    async def shown(self, host: str, boot_id: str, booted_s: float | None) -> int:
+        """How many kill lines of this boot of the host are stored."""
+        async with self._begin() as connection:
+            return await shown(connection, host, boot_id, booted_s)
 
     async def incident(self, incident_id: str) -> Incident | None:
         """One stored kill."""
@@ -148,7 +187,7 @@ class SqlStore:
     async def put_messages(self, drafts: Sequence[Draft]) -> None:
         """Queue messages, or replace the wanted view of those that exist (version + 1 when it differs)."""
         async with self._begin(write=True) as connection:
-            await _put_messages(connection, drafts)
+            await put_messages(connection, drafts)
 
     async def due_messages(self, now_s: float) -> list[Message]:
         """Per channel the oldest due message: edits of plans (their buttons must go), new posts, other edits.
@@ -293,26 +332,6 @@ class SqlStore:
 
 
 # ------------------------------------------------------------------ inside a transaction
-async def _replace(connection: AsyncConnection, table: Table, row: dict[str, Any]) -> None:
-    """Update the host's row, or insert it: one writer at a time makes the pair safe."""
-    done = await connection.execute(update(table).where(table.c.host == row["host"]).values(row))
-    if not done.rowcount:
-        await connection.execute(insert(table).values(row))
-
-
-async def _put_messages(connection: AsyncConnection, drafts: Sequence[Draft]) -> None:
-    for draft in drafts:
-        query = select(MESSAGES.c.view, MESSAGES.c.version).where(MESSAGES.c.key == draft.key)
-        stored = (await connection.execute(query)).first()
-        view = to_json(draft)["view"]
-        if stored is None:
-            row = to_json(draft) | {"version": 1, "sent_version": 0, "attempts": 0, "not_before_s": 0.0}
-            await connection.execute(insert(MESSAGES).values(**row, error=""))
-        elif stored.view != view:
-            newer = {"view": view, "version": stored.version + 1}
-            await connection.execute(update(MESSAGES).where(MESSAGES.c.key == draft.key).values(newer))
-
-
 async def _move(
     connection: AsyncConnection,
     request_id: str,
@@ -327,7 +346,7 @@ async def _move(
     moved = (await connection.execute(query)).rowcount == 1
     if moved:
         await _add_audit(connection, audit)
-        await _put_messages(connection, drafts)
+        await put_messages(connection, drafts)
     return moved
 
 
@@ -346,25 +365,8 @@ async def _add_request(
 ) -> None:
     await connection.execute(insert(REQUESTS).values(request_row(request)))
     await _add_audit(connection, audit)
-    await _put_messages(connection, drafts)
+    await put_messages(connection, drafts)
 
 
 async def _add_audit(connection: AsyncConnection, audit: Audit) -> None:
     await connection.execute(insert(AUDITS).values(to_json(audit)))
-
-
-async def _stored_kill(connection: AsyncConnection, incident: Incident) -> Incident | None:
-    """Find the stored print of this kill, if there is one."""
-    alike = and_(INCIDENTS.c.host == incident.host, INCIDENTS.c.pid == incident_row(incident)["pid"])
-    rows = await connection.execute(select(INCIDENTS).where(alike).order_by(INCIDENTS.c.seq))
-    candidates = (incident_from(row) for row in rows.mappings())
-    return next((stored for stored in candidates if same_kill(stored.kill, incident.kill)), None)
-
-
-async def _enrich(connection: AsyncConnection, stored: Incident, again: Incident) -> Incident:
-    """Add to the stored kill what only the other print knows; return it as it is now."""
-    known = replace(stored, kill=enriched(stored.kill, again.kill))
-    if known != stored:
-        here = INCIDENTS.c.id == stored.id
-        await connection.execute(update(INCIDENTS).where(here).values(incident_row(known)))
-    return known

@@ -21,7 +21,7 @@ from sqlalchemy import (
     and_,
 )
 
-from oombot.following import Position
+from oombot.following import Outage, Position, Reckoning
 from oombot.model import Audit, Draft, Incident, OomKill, Plan, Request
 
 METADATA = MetaData()
@@ -30,7 +30,7 @@ _NOT_KNOWLEDGE = ("pid", "comm", "killer", "evidence", "report", "time_s", "time
 
 T = TypeVar("T")
 _ADAPTERS: dict[type[Any], TypeAdapter[Any]] = {
-    kind: TypeAdapter(kind) for kind in (Audit, Draft, OomKill, Plan, Position)
+    kind: TypeAdapter(kind) for kind in (Audit, Draft, OomKill, Outage, Plan, Position, Reckoning)
 }
 
 POSITIONS = Table(
@@ -62,8 +62,39 @@ INCIDENTS = Table(
     Column("channel", String, nullable=False),
     Column("history", Boolean, nullable=False),
     Column("kill", JSON, nullable=False),
+    Column("boot_id", String),
+    Column("comm", String, nullable=False, server_default=""),
+    Column("message_key", String, nullable=False, server_default=""),  # of the one message that names it
+    Column(
+        "prints", Integer, nullable=False, server_default="1"
+    ),  # kill lines of it, as the kernel counts kills
     Index("ix_incidents_host_pid", "host", "pid"),
     Index("ix_incidents_at_s", "at_s"),
+    Index("ix_incidents_channel_seen_s", "channel", "seen_s"),
+    Index("ix_incidents_message_key", "message_key"),
+)
+RECKONINGS = Table(
+    "reckonings",
+    METADATA,
+    Column("host", String, primary_key=True),
+    Column("boot_id", String, nullable=False),
+    Column("unseen", Integer, nullable=False),
+    Column("at_s", Float, nullable=False),
+)
+OUTAGES = Table(
+    "outages",
+    METADATA,
+    Column("key", String, primary_key=True),
+    Column("channel", String, nullable=False),
+    Column("place", String, nullable=False),
+    Column("cause", String, nullable=False),
+    Column("problem", Text, nullable=False),
+    Column("fix", Text, nullable=False),
+    Column("since_s", Float, nullable=False),
+    Column("blind", Boolean, nullable=False),
+    Column("hosts", JSON, nullable=False),
+    Column("ended", Boolean, nullable=False),
+    Index("ix_outages_ended", "ended"),
 )
 MESSAGES = Table(
     "messages",
@@ -151,7 +182,15 @@ def incident_row(incident: Incident) -> dict[str, Any]:
         "channel": incident.channel,
         "history": incident.history,
         "kill": to_json(kill),
+        "boot_id": None if kill.boot_id is None else _stored(kill.boot_id),
+        "comm": _stored(kill.comm),
+        "message_key": incident.message_key,
     }
+
+
+def _stored(text: str) -> str:
+    """Leave out what a text column of PostgreSQL refuses."""
+    return text.replace("\0", "")
 
 
 def _pid(pid: int) -> int:

@@ -8,6 +8,7 @@ from oombot.engine.drafts import incident_key
 from oombot.engine.looks import AGAIN_S, Looks
 from oombot.engine.readings import Readings
 from oombot.errors import RefusedError
+from oombot.following import Card, Digest
 from oombot.model import Draft, Gap, HostSnapshot, Incident
 
 EARLIER_S = 7 * 86400.0
@@ -33,7 +34,20 @@ class Cards:
         earlier: Sequence[Incident] | None = None,
     ) -> Draft:
         """The card as a message; without a snapshot it says what the log alone says, and `unread` why."""
-        story = await self.story(incident, snapshot=snapshot, unread=unread, earlier=earlier)
+        if earlier is None:
+            earlier = await self.earlier(incident.host)
+        return self._drawn(incident, snapshot=snapshot, replayed=replayed, unread=unread, earlier=earlier)
+
+    def _drawn(
+        self,
+        incident: Incident,
+        *,
+        snapshot: HostSnapshot | None,
+        replayed: bool,
+        unread: str,
+        earlier: Sequence[Incident],
+    ) -> Draft:
+        story = self._story(incident, snapshot=snapshot, unread=unread, earlier=earlier)
         view = self._ctx.views.incident(
             story,
             incident_id=incident.id,
@@ -60,6 +74,12 @@ class Cards:
         """The kill in sentences, with the earlier kills of its host."""
         if earlier is None:
             earlier = await self.earlier(incident.host)
+        return self._story(incident, snapshot=snapshot, unread=unread, earlier=earlier)
+
+    @staticmethod
+    def _story(
+        incident: Incident, *, snapshot: HostSnapshot | None, unread: str, earlier: Sequence[Incident]
+    ) -> triage.KillStory:
         return triage.about_kill(
             incident.kill,
             host=incident.host,
@@ -69,15 +89,33 @@ class Cards:
             unread=unread,
         )
 
-    async def first_draft(self, incident: Incident, *, replayed: bool) -> Draft:
-        """The card from the log alone. A kill whose card can not be drawn is told in plain words, never lost."""
+    async def card(self, incident: Incident, *, replayed: bool) -> Card:
+        """What draws the card from the log alone, should the store decide that this kill gets one.
+
+        A kill whose card can not be drawn is told in plain words, never lost.
+        """
+        earlier = await self.earlier(incident.host)
+
+        def drawn() -> Draft:
+            try:
+                return self._drawn(incident, snapshot=None, replayed=replayed, unread="", earlier=earlier)
+            except Exception:
+                self._ctx.log(host=incident.host, incident=incident.id).exception("card_not_drawn")
+                text = f"OOM kill on {incident.host}: pid {incident.kill.pid}. Its card could not be drawn."
+                view = self._ctx.views.notice(text, fix=f"/oom {incident.host}")
+                return Draft(key=incident_key(incident.id), channel=incident.channel, view=view)
+
+        return drawn
+
+    def digest(self, digest: Digest) -> Draft:
+        """The kills of a storm in one message, in plain words where they can not be drawn."""
         try:
-            return await self.draft(incident, snapshot=None, replayed=replayed)
+            view = self._ctx.views.digest(digest)
         except Exception:
-            self._ctx.log(host=incident.host, incident=incident.id).exception("card_not_drawn")
-            text = f"OOM kill on {incident.host}: pid {incident.kill.pid}. Its card could not be drawn."
-            view = self._ctx.views.notice(text, fix=f"/oom {incident.host}")
-            return Draft(key=incident_key(incident.id), channel=incident.channel, view=view)
+            self._ctx.log(key=digest.key).exception("digest_not_drawn")
+            text = f"{digest.kills} OOM kills on {digest.hosts} hosts. Their list could not be drawn."
+            view = self._ctx.views.notice(text, fix="/oom HOST")
+        return Draft(key=digest.key, channel=digest.channel, view=view)
 
     def enrich(self, incident: Incident) -> None:
         """Fill the card in from readings of the host: at once, after 10 s, after 60 s."""
@@ -92,7 +130,7 @@ class Cards:
         """After a restart: go on with the cards that were still being filled in."""
         since = self._ctx.clock() - RECENT_S
         for incident in await self._ctx.store.incidents(limit=RECENT_KILLS):
-            if not incident.history and incident.seen_s > since:
+            if incident.message_key == incident_key(incident.id) and incident.seen_s > since:
                 self.enrich(incident)
 
     async def gap(self, host: str, gap: Gap, *, name: str) -> None:
@@ -100,7 +138,7 @@ class Cards:
         draft = Draft(
             key=f"gap:{host}:{name}",
             channel=self._ctx.settings.channel(host),
-            view=self._ctx.views.host_gap(host, gap.reason, since_s=gap.since_s),
+            view=self._ctx.views.host_gap(host, gap.reason, since_s=gap.since_s, until_s=gap.until_s),
         )
         await self._ctx.store.put_messages([draft])
         self._ctx.wake.set()

@@ -10,9 +10,10 @@ from typing import Any
 from oombot.detectors.shape import Detector
 from oombot.engine.cards import Cards
 from oombot.engine.context import Context
+from oombot.engine.drafts import incident_key
 from oombot.engine.readings import Readings
 from oombot.errors import CommandFailedError, CommandTimeoutError, OombotError
-from oombot.following import Position
+from oombot.following import NewKill, Position, StormRule
 from oombot.model import Draft, Entry, Gap, HostSnapshot, Incident, Json, Live, OomKill
 from oombot.oom_report import OomReportParser
 
@@ -249,17 +250,20 @@ class _Run:
     async def _record(self, kills: list[OomKill]) -> None:
         if not kills:
             return
-        rows: list[tuple[Incident, Draft | None]] = [await self._row(kill) for kill in kills]
-        fresh = await self._ctx.store.record_kills(self._stored(), rows)
+        rows = [await self._row(kill) for kill in kills]
+        fresh = await self._ctx.store.record_kills(
+            self._stored(), rows, digest=self._cards.digest, rule=StormRule()
+        )
         self._ctx.wake.set()
         for incident in fresh:
             if incident.history:
                 self._baselined += 1
                 continue
             self._log.info("oom_kill", incident=incident.id, pid=incident.kill.pid, comm=incident.kill.comm)
-            self._cards.enrich(incident)
+            if incident.message_key == incident_key(incident.id):
+                self._cards.enrich(incident)
 
-    async def _row(self, kill: OomKill) -> tuple[Incident, Draft | None]:
+    async def _row(self, kill: OomKill) -> NewKill:
         host = self._position.host
         incident = Incident(
             id=self._ctx.new_id(),
@@ -271,7 +275,7 @@ class _Run:
         )
         if incident.history:
             return incident, None
-        return incident, await self._cards.first_draft(incident, replayed=self._snapshot.replayed)
+        return incident, await self._cards.card(incident, replayed=self._snapshot.replayed)
 
     def _is_history(self, kill: OomKill) -> bool:
         """What a source that is read for the first time holds from before the host was looked at, or followed last."""

@@ -8,6 +8,7 @@ from typing import Any
 from jinja2 import TemplateError
 
 from oombot.errors import ViewError
+from oombot.following import Digest, Outage
 from oombot.model import Process, Request
 from oombot.triage import Diagnosis, KillStory, Match
 from oombot.views import contexts
@@ -107,6 +108,39 @@ class Views:
         """Say that a stretch of a host's log was not seen."""
         context = contexts.HostGap(host=host, reason=reason, fix=fix, since_s=since_s, until_s=until_s)
         return self.render("host_gap", context)
+
+    # ------------------------------------------------------------ following
+    def digest(self, digest: Digest) -> dict[str, Any]:
+        """Tell the kills of a storm together."""
+        return self.render("digest", contexts.digest_of(digest))
+
+    def outage(self, outage: Outage) -> dict[str, Any]:
+        """Tell that hosts are not watched, and later that they are again."""
+        return self.render("outage", contexts.outage_of(outage))
+
+    def counter(
+        self,
+        host: str,
+        *,
+        counter: int,
+        shown: int,
+        blind: bool,
+        since_s: float | None,
+        until_s: float,
+        fix: str = "",
+    ) -> dict[str, Any]:
+        """Tell that the kernel counted kills of which no log shows the victim."""
+        context = contexts.Counter(
+            host=host,
+            counter=counter,
+            shown=shown,
+            missing=counter - shown,
+            blind=blind,
+            since_s=since_s,
+            until_s=until_s,
+            fix=fix,
+        )
+        return self.render("counter", context)
 
     # ------------------------------------------------------------ plans
     def plan(

@@ -4,10 +4,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from oombot.following import Digest, DigestLine, Outage
 from oombot.model import Json, Plan, Process, Request
 from oombot.triage import Diagnosis, KillStory, Match, size
 
 Mode = Literal["observe", "propose", "apply"]
+_BLOCK_LINES = 7
+_NAMES = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,6 +120,42 @@ class HostGap:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DigestCard:
+    """The kills of a storm; `parts` are its lines, as many as a block holds."""
+
+    digest: Digest
+    parts: tuple[tuple[DigestLine, ...], ...]
+    shown: int  # kills that the first three lines name
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutageCard:
+    """Hosts that are unheard, or were: how many, the first names, and how many more."""
+
+    outage: Outage
+    names: tuple[str, ...]
+    more: int
+    count: int
+    away: int
+    returned: int
+    back_s: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counter:
+    """Kills that the kernel counted and no log shows."""
+
+    host: str
+    counter: int
+    shown: int
+    missing: int
+    blind: bool
+    since_s: float | None
+    until_s: float
+    fix: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Help:
     """What the bot can do here."""
 
@@ -157,6 +196,28 @@ class FixModal:
     adj: int | None
     private: str
     error: str
+
+
+def digest_of(digest: Digest) -> DigestCard:
+    """Cut the lines into blocks, none longer than Slack takes."""
+    parts = tuple(digest.lines[at : at + _BLOCK_LINES] for at in range(0, len(digest.lines), _BLOCK_LINES))
+    return DigestCard(digest=digest, parts=parts, shown=sum(line.kills for line in digest.lines[:3]))
+
+
+def outage_of(outage: Outage) -> OutageCard:
+    """Name the first hosts that are away, or that were."""
+    away = outage.away
+    listed = away or tuple(sorted(outage.hosts))
+    backs = [back_s for back_s in outage.hosts.values() if back_s is not None]
+    return OutageCard(
+        outage=outage,
+        names=listed[:_NAMES],
+        more=max(0, len(listed) - _NAMES),
+        count=len(outage.hosts),
+        away=len(away),
+        returned=len(backs),
+        back_s=max(backs, default=None),
+    )
 
 
 def candidates_of(processes: Sequence[Process]) -> tuple[Candidate, ...]:

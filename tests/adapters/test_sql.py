@@ -24,9 +24,11 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from oombot.adapters.sql import SqlStore
 from oombot.adapters.tables import METADATA
 from oombot.errors import ConfigError, OombotError
-from oombot.following import Position
+from oombot.following import Digest, Position, StormRule
 from oombot.lifecycle import TRANSITIONS
 from oombot.model import Audit, Check, Command, Draft, Incident, OomKill, Plan, Request, Step, Task
+
+STORM = StormRule()
 
 
 @pytest.fixture
@@ -106,6 +108,17 @@ def move(state_from: str, state_to: str, name: str = "r1", at_s: float = 11.0) -
     )
 
 
+def digest_draft(digest: Digest) -> Draft:
+    """Draw a digest in a few words."""
+    names = ", ".join(f"{line.host}/{line.comm} x{line.kills}" for line in digest.lines)
+    return draft(digest.key, f"{digest.kills} kills: {names}; {digest.more} more", digest.channel)
+
+
+async def recorded(store: SqlStore, position: Position, kills: list, rule: StormRule = STORM):
+    """Record kills, with our own digests."""
+    return await store.record_kills(position, kills, digest=digest_draft, rule=rule)
+
+
 async def keys(store: SqlStore, now_s: float = 0.0) -> list[str]:
     """List the keys of what is due."""
     return [message.key for message in await store.due_messages(now_s)]
@@ -136,8 +149,10 @@ async def test_record_kills_stores_all_three(store):
         pid=7, tgid=7, uid=None, name="app", rss_kb=1, swap_kb=None, pgtables_kb=2, oom_score_adj=-1000
     )
     whole = case("i1", kill(tasks=(row, row), scope="memcg", oom_memcg="/a", report="lines\n\ufffd é"))
-    assert await store.record_kills(position("c9"), [(whole, draft("k1"))]) == [whole]
-    assert await store.incident("i1") == whole
+    assert await recorded(store, position("c9"), [(whole, lambda: draft("k1"))]) == [
+        replace(whole, message_key="k1")
+    ]
+    assert await store.incident("i1") == replace(whole, message_key="k1")
     assert (await store.message("k1")).version == 1
     assert await store.position("web-1") == position("c9")
     assert await store.incident("i2") is None
@@ -147,7 +162,7 @@ async def test_record_kills_is_one_transaction(store):
     """When one of the kills can not be stored nothing is: neither the others, the messages nor the position."""
     first, clash = case("i1", kill(1)), case("i1", kill(2))
     with pytest.raises(IntegrityError):
-        await store.record_kills(position(), [(first, draft("k1")), (clash, None)])
+        await recorded(store, position(), [(first, lambda: draft("k1")), (clash, None)])
     assert await store.incidents() == []
     assert (await store.message("k1"), await store.position("web-1")) == (None, None)
 
@@ -155,7 +170,7 @@ async def test_record_kills_is_one_transaction(store):
 async def test_any_pid_is_stored(store):
     """A log may claim any pid: it is kept, and does not stop the reading."""
     huge = case("i1", kill(2**70 + 7))
-    await store.record_kills(position(), [(huge, None), (case("i2", kill(7)), None)])
+    await recorded(store, position(), [(huge, None), (case("i2", kill(7)), None)])
     assert await store.incident("i1") == huge
     assert len(await store.incidents()) == 2
 
@@ -163,7 +178,7 @@ async def test_any_pid_is_stored(store):
 async def test_a_kill_without_a_message(store):
     """History is stored without a message."""
     past = case("i1", kill(), history=True)
-    assert await store.record_kills(position(), [(past, None)]) == [past]
+    assert await recorded(store, position(), [(past, None)]) == [past]
     assert (await store.incident("i1")).history
     assert await keys(store) == []
 
@@ -186,10 +201,10 @@ async def test_a_kill_without_a_message(store):
 )
 async def test_two_prints_of_one_kill(store, again, same):
     """Within 2 s of kernel time, else of wall time, else with the same text, a print is the same kill."""
-    await store.record_kills(position("c1"), [(case("i1", kill()), draft("k1"))])
+    await recorded(store, position("c1"), [(case("i1", kill()), lambda: draft("k1"))])
     second = case("i2", replace(kill(), **again))
-    new = await store.record_kills(position("c2"), [(second, draft("k2"))])
-    assert new == ([] if same else [second])
+    new = await recorded(store, position("c2"), [(second, lambda: draft("k2"))])
+    assert new == ([] if same else [replace(second, message_key="k2")])
     assert len(await store.incidents()) == (1 if same else 2)
     assert (await store.message("k2") is None) == same
     assert (await store.position("web-1")).cursor == "c2"
@@ -210,15 +225,15 @@ async def test_two_prints_of_one_kill(store, again, same):
 )
 async def test_the_same_second_of_an_unnamed_boot(store, first, again, same):
     """Without both boots' names kernel time must be borne out by wall time, which may be 120 s off, where known."""
-    await store.record_kills(position("c1"), [(case("i1", replace(kill(), **first)), None)])
+    await recorded(store, position("c1"), [(case("i1", replace(kill(), **first)), None)])
     second = case("i2", replace(kill(), **again))
-    assert await store.record_kills(position("c2"), [(second, None)]) == ([] if same else [second])
+    assert await recorded(store, position("c2"), [(second, None)]) == ([] if same else [second])
 
 
 async def test_hosts_are_apart(store):
     """The same pid and time on another host is another kill."""
-    await store.record_kills(position(), [(case("i1", kill()), None)])
-    assert len(await store.record_kills(position(host="b"), [(case("i2", kill(), host="b"), None)])) == 1
+    await recorded(store, position(), [(case("i1", kill()), None)])
+    assert len(await recorded(store, position(host="b"), [(case("i2", kill(), host="b"), None)])) == 1
 
 
 async def test_two_prints_in_one_batch(store):
@@ -227,8 +242,8 @@ async def test_two_prints_in_one_batch(store):
     rich = kill(
         mono_s=100.5, scope="memcg", oom_memcg="/a", uid=0, time_s=5000.4, report="r, longer", tasks=()
     )
-    new = await store.record_kills(
-        position(), [(case("i1", poor), draft("k1")), (case("i2", rich), draft("k2"))]
+    new = await recorded(
+        store, position(), [(case("i1", poor), lambda: draft("k1")), (case("i2", rich), lambda: draft("k2"))]
     )
     known = replace(
         poor,
@@ -240,16 +255,16 @@ async def test_two_prints_in_one_batch(store):
         time_approximate=False,
         report="r, longer",
     )
-    assert new == [case("i1", known)]
-    assert await store.incidents() == [case("i1", known)]
+    assert new == [case("i1", known, message_key="k1")]
+    assert await store.incidents() == [case("i1", known, message_key="k1")]
     assert await keys(store) == ["k1"]
 
 
 async def test_a_later_print_adds_and_never_takes(store):
     """A later print fills what was not known; what is known stays, and 0 is knowledge."""
-    await store.record_kills(position(), [(case("i1", kill(uid=0, constraint="c")), None)])
-    await store.record_kills(
-        position("c2"), [(case("i2", kill(uid=5, constraint=None, anon_rss_kb=9, report="")), None)]
+    await recorded(store, position(), [(case("i1", kill(uid=0, constraint="c")), None)])
+    await recorded(
+        store, position("c2"), [(case("i2", kill(uid=5, constraint=None, anon_rss_kb=9, report="")), None)]
     )
     assert (await store.incident("i1")).kill == kill(uid=0, constraint="c", anon_rss_kb=9)
 
@@ -259,7 +274,7 @@ async def test_incidents_newest_first(store):
     a = case("a", kill(1, time_s=100.0))
     b = case("b", kill(2, time_s=None))  # seen at 5001
     c = case("c", kill(3, time_s=300.0), host="web-2")
-    await store.record_kills(position(), [(b, None), (c, None), (a, None)])
+    await recorded(store, position(), [(b, None), (c, None), (a, None)])
     assert [i.id for i in await store.incidents()] == ["b", "c", "a"]
     assert [i.id for i in await store.incidents("web-1")] == ["b", "a"]
     assert [i.id for i in await store.incidents(since_s=300.0)] == ["b", "c"]
@@ -392,7 +407,7 @@ async def test_an_unclear_failure_stays_half_posted(store):
 # ------------------------------------------------------------------ requests
 async def test_request_reads_back_whole(store):
     """A stored plan is the plan that was approved, with its audit line and its message."""
-    await store.record_kills(position(), [(case("i1", kill()), None)])
+    await recorded(store, position(), [(case("i1", kill()), None)])
     asked = request(evidence={"a": [1, {"b": None}]}, channel="C1", incident_id="i1")
     await store.add_request(asked, move("", "pending"), [draft("card")])
     assert await store.request("r1") == asked
@@ -593,9 +608,9 @@ async def test_migrations_make_the_tables(url):
 async def test_reopening_keeps_data(url):
     """Closing and opening again loses nothing, and a closed store says so."""
     async with SqlStore.open(url) as store:
-        await store.record_kills(position(), [(case("i1", kill()), draft("k1"))])
+        await recorded(store, position(), [(case("i1", kill()), lambda: draft("k1"))])
     async with SqlStore.open(url) as again:
-        assert await again.incident("i1") == case("i1", kill())
+        assert await again.incident("i1") == case("i1", kill(), message_key="k1")
         assert await keys(again) == ["k1"]
     with pytest.raises(OombotError, match="closed"):
         await store.incident("i1")
@@ -772,8 +787,10 @@ async def test_cancelling_a_write_leaves_the_store_whole(store):
     """Writers that are cancelled at any point neither block the next one nor leave half of their work."""
     chance, threads = random.Random(4), threading.active_count()
     for number in range(20):
-        batch = [(case(f"i{number}-{n}", kill(1000 * number + n)), draft(f"i{number}-{n}")) for n in range(3)]
-        task = asyncio.create_task(store.record_kills(position(str(number)), batch))
+        names = {1000 * number + n: f"i{number}-{n}" for n in range(3)}
+        batch = [(case(name, kill(pid)), lambda name=name: draft(name)) for pid, name in names.items()]
+        calm = StormRule(cards=1 << 30)
+        task = asyncio.create_task(recorded(store, position(str(number)), batch, calm))
         await asyncio.sleep(chance.random() * 0.01)
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
@@ -788,7 +805,7 @@ async def test_cancelling_a_write_leaves_the_store_whole(store):
 WRITER = """
 import asyncio, sys
 from oombot.adapters.sql import SqlStore
-from oombot.following import Position
+from oombot.following import Position, StormRule
 from oombot.model import Draft, Incident, OomKill
 
 async def main(path):
@@ -801,9 +818,10 @@ async def main(path):
                 number += 1
                 kill = OomKill(pid=number, comm="app", mono_s=float(number))
                 incident = Incident(id=str(number), host="h", kill=kill, channel="C", seen_s=0.0)
-                batch.append((incident, Draft(key=str(number), channel="C", view={"text": "x"})))
+                draft = Draft(key=str(number), channel="C", view={"text": "x"})
+                batch.append((incident, lambda draft=draft: draft))
             here = Position(host="h", detector="d", cursor=str(number), baselined_s=0.0, last_seen_s=0.0)
-            await store.record_kills(here, batch)
+            await store.record_kills(here, batch, digest=None, rule=StormRule(cards=1 << 30))
             print(number, flush=True)
 
 asyncio.run(main(sys.argv[1]))
@@ -904,7 +922,7 @@ async def check_kill(store: SqlStore, pid: int, mono_s: float) -> None:
     before = await store.incidents()
     name = f"{pid}-{mono_s}-{len(before)}"
     found = case(name, kill(pid, mono_s=mono_s, time_s=None))
-    new = await store.record_kills(position(name), [(found, None)])
+    new = await recorded(store, position(name), [(found, None)])
     near = [i for i in before if i.kill.pid == pid and abs(i.kill.mono_s - mono_s) <= 2]
     assert new == ([] if near else [found])
     assert len(await store.incidents()) == len(before) + len(new)

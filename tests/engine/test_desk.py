@@ -53,9 +53,9 @@ async def stored_kill(engine: Engine, *, history: bool = False, **kill: Any) -> 
         seen_s=engine.clock(),
         history=history,
     )
-    card = None if history else await engine.cards.draft(incident, snapshot=None)
+    card = None if history else await engine.cards.card(incident, replayed=False)
     position = Position(host="host42", detector="kmsg", cursor="1", baselined_s=1.0, last_seen_s=1.0)
-    await engine.store.record_kills(position, [(incident, card)])
+    await engine.store.record_kills(position, [(incident, card)], digest=engine.cards.digest)
     await engine.send()
     return incident
 

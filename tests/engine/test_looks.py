@@ -5,7 +5,7 @@ from typing import Any
 
 from oombot.engine import looks
 from oombot.engine.cards import Cards
-from oombot.following import Position
+from oombot.following import Position, StormRule
 from oombot.model import Incident
 from tests.engine.conftest import Engine
 from tests.examples import a_kill
@@ -23,9 +23,9 @@ async def stored(engine: Engine, count: int) -> list[Incident]:
         )
         for number in range(count)
     ]
-    rows = [(incident, await engine.cards.first_draft(incident, replayed=False)) for incident in incidents]
+    rows = [(incident, await engine.cards.card(incident, replayed=False)) for incident in incidents]
     position = Position(host="host42", detector="kmsg", cursor="1", baselined_s=1.0, last_seen_s=1.0)
-    await engine.store.record_kills(position, rows)
+    await engine.store.record_kills(position, rows, digest=engine.cards.digest, rule=StormRule(cards=1000))
     return incidents
 
 

@@ -264,10 +264,10 @@ async def test_card_that_can_not_be_drawn_is_told_in_plain_words(tmp_path) -> No
     log = Log()
     async with watched(tmp_path, log, FakeChat(), Clock()) as host:
 
-        async def broken(*_: Any, **__: Any) -> Any:
+        def broken(*_: Any, **__: Any) -> Any:
             raise ValueError("year 10000 is out of range")
 
-        host.engine.cards.draft = broken  # type: ignore[method-assign]
+        host.engine.cards._drawn = broken  # type: ignore[method-assign]
         await host.caught_up()
         log.write(kill(600, 7001), kill(601, 7002, at_s=UPTIME))
         await host.until(lambda: len(host.cards) == 2)
@@ -283,10 +283,10 @@ async def test_store_that_fails_once_does_not_end_the_watch(tmp_path) -> None:
         store, failures = host.engine.store, [OSError("disk full")]
         record_kills = store.record_kills
 
-        async def failing(*args: Any) -> Any:
+        async def failing(*args: Any, **options: Any) -> Any:
             if failures:
                 raise failures.pop()
-            return await record_kills(*args)
+            return await record_kills(*args, **options)
 
         store.record_kills = failing  # type: ignore[method-assign]
         log.write(kill(600, 7001, at_s=UPTIME + 5))

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from oombot.following import Digest, DigestLine, Outage
 from oombot.triage import about_kill, diagnose, find
 
 HERE = Path(__file__).parent
@@ -31,6 +32,36 @@ def _answer(n, *, word="", **options):
 
 def _decided(n, state):
     return n.request(state, approver="U0BEN0002", decided_s=n.NOW_S + 30, evidence=DONE)
+
+
+def _digest(n, *lines, kills=None, hosts=2, late=0):
+    found = [
+        DigestLine(host=host, comm=comm, kills=count, first_s=n.NOW_S - 60, last_s=n.NOW_S - at)
+        for at, (host, comm, count) in enumerate(lines)
+    ]
+    return Digest(
+        key="digest:1",
+        channel="oncall",
+        kills=kills or sum(line.kills for line in found),
+        hosts=hosts,
+        late=late,
+        began_s=n.NOW_S - 60,
+        last_s=n.NOW_S,
+        lines=tuple(found),
+    )
+
+
+def _outage(n, hosts, **fields):
+    known = {"problem": "the jump host bastion can not be reached: timed out.", "fix": "", "blind": False}
+    return Outage(
+        key="outage:1",
+        channel="oncall",
+        place="group web",
+        cause="unreachable",
+        since_s=n.NOW_S,
+        hosts=hosts,
+        **(known | fields),
+    )
 
 
 CASES = {
@@ -218,6 +249,33 @@ CASES = {
     "matches/none": lambda v, n: v.matches("host42", "apache", ()),
     "host_gap/span": lambda v, n: v.host_gap(
         "host42", "The ring buffer wrapped.", fix="log_buf_len=4M", since_s=n.NOW_S - 900, until_s=n.NOW_S
+    ),
+    "digest/storm": lambda v, n: v.digest(
+        _digest(n, ("db1", "java", 31), ("db1", "mysqld", 2), ("web7", "php-fpm", 1))
+    ),
+    "digest/bounded": lambda v, n: v.digest(
+        _digest(n, *[(f"web{at:02d}", "php-fpm", 25 - at) for at in range(20)], kills=400, hosts=45, late=12)
+    ),
+    "digest/one-host": lambda v, n: v.digest(_digest(n, ("db1", "java", 1), hosts=1)),
+    "outage/one": lambda v, n: v.outage(_outage(n, {"host42": None}, fix="oombot hosts test host42")),
+    "outage/many": lambda v, n: v.outage(_outage(n, {f"web{at:03d}": None for at in range(200)})),
+    "outage/some-back": lambda v, n: v.outage(_outage(n, {"web1": None, "web2": None, "web3": n.NOW_S + 90})),
+    "outage/back": lambda v, n: v.outage(_outage(n, {"web1": n.NOW_S + 60, "web2": n.NOW_S + 90})),
+    "outage/one-back": lambda v, n: v.outage(_outage(n, {"web1": n.NOW_S + 60})),
+    "outage/blind": lambda v, n: v.outage(
+        _outage(
+            n,
+            {"host42": None},
+            blind=True,
+            problem="the kernel log can not be read.",
+            fix="usermod -aG adm oombot",
+        )
+    ),
+    "counter/gap": lambda v, n: v.counter(
+        "host42", counter=5, shown=3, blind=False, since_s=n.NOW_S - 300, until_s=n.NOW_S
+    ),
+    "counter/blind": lambda v, n: v.counter(
+        "host42", counter=1, shown=0, blind=True, since_s=None, until_s=n.NOW_S, fix="usermod -aG adm oombot"
     ),
     "host_gap/bare": lambda v, n: v.host_gap("host42", "journald lost 12 messages.", since_s=n.NOW_S),
     "host_gap/no-time": lambda v, n: v.host_gap("host42", "The link was down."),

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from oombot.errors import ViewError
+from oombot.following import Digest, DigestLine, Outage
 from oombot.model import Command
 from oombot.triage import about_kill, diagnose, find
 from oombot.views.escaping import (
@@ -313,3 +314,24 @@ def test_opaque_comes_back():
 def test_clean():
     """What can not be seen becomes a space."""
     assert clean("a\u2066b\u200bc") == "a b c"
+
+
+@given(name=NAMES, host=NAMES, place=NAMES)
+@FEW
+def test_following(views, name, host, place):
+    """Any name of a host, process or group, and what a host said, passes through what is told of following."""
+    lines = tuple(DigestLine(host=host, comm=name, kills=n, first_s=1.0, last_s=2.0) for n in range(1, 21))
+    digest = Digest(
+        key="d", channel="c", kills=999, hosts=1, late=1, began_s=1.0, last_s=2.0, lines=lines
+    )  # fmt: skip
+    assert_harmless(views.digest(digest))
+    for back_s in (None, 5.0):
+        hosts = {f"{host}{n}": (back_s if n else None) for n in range(30)} | {name: back_s}
+        for some in (hosts, {host: back_s}):
+            outage = Outage(
+                key="o", channel="c", place=place, cause=name, problem=name, fix=name, since_s=1.0, hosts=some
+            )
+            assert_harmless(views.outage(outage))
+    for blind in (False, True):
+        said = views.counter(host, counter=3, shown=1, blind=blind, since_s=None, until_s=1.0, fix=name)
+        assert_harmless(said)

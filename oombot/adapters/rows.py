@@ -1,0 +1,69 @@
+"""Rows as every part of the store writes them, inside a transaction; and hosts' rows written many at once."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+from sqlalchemy import Table, insert, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from oombot.adapters.tables import MESSAGES, to_json
+from oombot.model import Draft
+
+Rows = Sequence[tuple[Table, dict[str, Any]]]
+
+
+async def replace_row(connection: AsyncConnection, table: Table, row: dict[str, Any]) -> None:
+    """Update the row of this primary key, or insert it: one writer at a time makes the pair safe."""
+    [key] = table.primary_key.columns
+    done = await connection.execute(update(table).where(key == row[key.name]).values(row))
+    if not done.rowcount:
+        await connection.execute(insert(table).values(row))
+
+
+async def put_messages(connection: AsyncConnection, drafts: Sequence[Draft]) -> None:
+    """Queue messages, or replace the wanted view of those that exist."""
+    for draft in drafts:
+        query = select(MESSAGES.c.view, MESSAGES.c.version).where(MESSAGES.c.key == draft.key)
+        stored = (await connection.execute(query)).first()
+        view = to_json(draft)["view"]
+        if stored is None:
+            row = to_json(draft) | {"version": 1, "sent_version": 0, "attempts": 0, "not_before_s": 0.0}
+            await connection.execute(insert(MESSAGES).values(**row, error=""))
+        elif stored.view != view:
+            newer = {"view": view, "version": stored.version + 1}
+            await connection.execute(update(MESSAGES).where(MESSAGES.c.key == draft.key).values(newer))
+
+
+class Batch:
+    """Hosts' rows that must be stored before their callers go on; those that wait together share a transaction.
+
+    A fleet that is seen for the first time writes thousands at once, and each transaction waits for the disk.
+    """
+
+    def __init__(self, write: Callable[[Rows], Awaitable[None]]) -> None:
+        """Take what writes rows in one transaction."""
+        self._write = write
+        self._turn = asyncio.Lock()
+        self._waiting: dict[tuple[str, str], tuple[Table, dict[str, Any]]] = {}
+        self._next: asyncio.Task[None] | None = None
+        self._flushes: set[asyncio.Task[None]] = set()
+
+    async def put(self, table: Table, row: dict[str, Any]) -> None:
+        """Store a host's row; of two that wait the later one counts. A failure reaches all who waited."""
+        self._waiting[table.name, row["host"]] = (table, row)
+        if self._next is None:
+            self._next = asyncio.create_task(self._flush())
+            self._flushes.add(self._next)
+            self._next.add_done_callback(self._flushes.discard)
+        await asyncio.shield(self._next)
+
+    async def settle(self) -> None:
+        """Wait for what was begun, also by callers that were cancelled since."""
+        await asyncio.gather(*self._flushes, return_exceptions=True)
+
+    async def _flush(self) -> None:
+        async with self._turn:
+            self._next = None
+            rows, self._waiting = list(self._waiting.values()), {}
+            await self._write(rows)
