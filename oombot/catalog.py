@@ -1,4 +1,4 @@
-"""Finds every detector and remediation by its file: no registration, no list to keep."""
+"""Finds every detector, remediation and check of doctor by its file: no registration, no list to keep."""
 
 import importlib
 import pkgutil
@@ -7,9 +7,13 @@ from types import ModuleType
 from typing import Any
 
 from oombot import detectors as _detectors
+from oombot import doctor as _doctor
 from oombot import remediations as _remediations
 from oombot.detectors.shape import Detector
+from oombot.doctor.shape import BotCheck, HostCheck
 from oombot.remediations.shape import Remediation
+
+_NOT_ONE = ("shape", "gathered")
 
 
 def detectors() -> Mapping[str, Detector]:
@@ -22,10 +26,15 @@ def remediations() -> Mapping[str, Remediation]:
     return _collect(_remediations, "REMEDIATION")
 
 
+def checks() -> Mapping[str, BotCheck | HostCheck]:
+    """Every check of doctor by name."""
+    return _collect(_doctor, "CHECK")
+
+
 def _collect(package: ModuleType, attribute: str) -> dict[str, Any]:
     found = {}
     for info in pkgutil.iter_modules(package.__path__):
-        if info.name == "shape":
+        if info.name in _NOT_ONE:
             continue
         instance = getattr(importlib.import_module(f"{package.__name__}.{info.name}"), attribute)
         if instance.name != info.name:

@@ -71,7 +71,7 @@ def make_private(url: URL) -> None:
 
     One that is there is not opened: closing it would end the locks that this process holds on it.
     """
-    path = _file(url)
+    path = file_of(url)
     if path is not None and url.query.get("mode", "rwc") == "rwc":
         with contextlib.suppress(OSError):  # what is wrong will be said by SQLite
             os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
@@ -83,7 +83,7 @@ def claimed(url: URL) -> Iterator[None]:
 
     The lock ends with its process, however that ends; the file of the lock stays.
     """
-    path = _file(url)
+    path = file_of(url)
     if path is None:
         yield
         return
@@ -109,7 +109,7 @@ def _lock(handle: int, path: Path) -> None:
         raise ConfigError([f"{path}.lock: {fault.strerror}; put the store on a local disk"]) from fault
 
 
-def _file(url: URL) -> Path | None:
+def file_of(url: URL) -> Path | None:
     """The SQLite file behind a URL, links followed; None for memory and for other databases."""
     name = url.database or ""
     if url.get_backend_name() != "sqlite" or url.query.get("mode") == "memory":

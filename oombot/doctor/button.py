@@ -21,7 +21,12 @@ def _lines(gathered: Gathered) -> Iterable[Line]:
         yield unknown("press", f"buttons were not tried: {press.fault.said}", _WHY, press.fault.fix)
     elif press.fault is not None:
         said = f"the test button could not be posted: {press.fault.said}"
-        yield wrong("press", said, _WHY, press.fault.fix or "mend what is said above, then: oombot doctor --slack-test")
+        yield wrong(
+            "press",
+            said,
+            _WHY,
+            press.fault.fix or "mend what is said above, then: oombot doctor --slack-test",
+        )
     else:
         yield wrong(
             "press",

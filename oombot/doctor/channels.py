@@ -52,7 +52,9 @@ def _fault(item: str, channel: str, fault: Fault, why: str, bot: str) -> Line:
             why,
             f"if it is private, in {name}: /invite @{bot}; else correct the channel in the configuration",
         )
-    return unknown(item, f"whether @{bot} is in {name} is not known: {fault.said}", why, fault.fix or "oombot doctor")
+    return unknown(
+        item, f"whether @{bot} is in {name} is not known: {fault.said}", why, fault.fix or "oombot doctor"
+    )
 
 
 def _some(hosts: tuple[str, ...]) -> str:

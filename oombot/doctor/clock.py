@@ -19,7 +19,9 @@ def _lines(gathered: Gathered) -> Iterable[Line]:
     if len(hosts) > 1:
         yield _against("hosts", f"the middle one of {len(hosts)} hosts'", median(hosts), 1.0)
     if not hosts and (slack is None or slack.ahead_s is None):
-        yield unknown("compared", "this machine's clock was compared with no other", _WHY, "timedatectl status")
+        yield unknown(
+            "compared", "this machine's clock was compared with no other", _WHY, "timedatectl status"
+        )
 
 
 def _against(item: str, whose: str, ahead_s: float, uncertain_s: float) -> Line:

@@ -40,11 +40,14 @@ class StoreFacts:
     fault: Fault | None = None
 
 
+Role = Literal["key", "known_hosts", "ssh_config", "token"]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileFacts:
     """A file that the configuration names."""
 
-    role: Literal["key", "known_hosts", "ssh_config", "token"]
+    role: Role
     path: str
     exists: bool
     readable: bool = False
@@ -164,9 +167,11 @@ class HostFacts:
     settings_fault: HostFault | None = None
     ahead_s: float | None = None  # how far the host's clock is ahead of this machine's
     uncertain_s: float = 0.0
-    read_version: str | None = None  # of the installed helpers; None: not asked or no answer
-    act_version: str | None = None
-    act_fault: HostFault | None = None
+    versions: Mapping[str, str] | None = (
+        None  # installed helper → its source's hash; None: not asked, no answer
+    )
+    act_fault: HostFault | None = None  # the acting login does not work
+    act_tried: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -182,7 +187,9 @@ class Gathered:
     machine: MachineFacts | None = None
     slack: SlackFacts | None = None
     hosts: tuple[HostFacts, ...] = ()
-    expected_versions: Mapping[str, str] = field(default_factory=dict)  # helper ("read", "act") → this oombot's
+    expected_versions: Mapping[str, str] = field(
+        default_factory=dict
+    )  # helper → the hash that this oombot installs
 
     @property
     def known(self) -> Settings:

@@ -56,7 +56,9 @@ def _open_files(machine: MachineFacts, hosts: int) -> Line:
     if machine.files_soft >= wanted:
         return ok("open_files", f"{machine.files_soft} open files allowed, {wanted} wanted")
     fix = f"LimitNOFILE={wanted} in oombot's unit, or before starting it: ulimit -n {wanted}"
-    why = f"{hosts} followed hosts want up to {FILES_A_HOST} files each; beyond the limit no host can be asked"
+    why = (
+        f"{hosts} followed hosts want up to {FILES_A_HOST} files each; beyond the limit no host can be asked"
+    )
     if machine.files_hard >= wanted:
         return warning("open_files", f"{machine.files_soft} open files allowed, {wanted} wanted", why, fix)
     said = f"at most {machine.files_hard} open files can be allowed, {wanted} wanted"

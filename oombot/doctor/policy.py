@@ -44,7 +44,9 @@ def _group(group: GroupFacts) -> Line:
         return _group_fault(item, name, group.fault)
     if not group.members:
         why = "nobody of it can approve"
-        return warning(item, f"{name} is empty", why, "add people to it in Slack, or take it out of policy.approvers")
+        return warning(
+            item, f"{name} is empty", why, "add people to it in Slack, or take it out of policy.approvers"
+        )
     return ok(item, f"{name} has {len(group.members)} member{'' if len(group.members) == 1 else 's'}")
 
 
@@ -69,7 +71,9 @@ def _person(person: PersonFacts | None) -> Iterable[Line]:
         yield wrong(item, f"Slack knows no {person.user_id}", "this approver does not exist", fix)
     elif person.fault is not None:
         said = f"whether {who} may approve is not known: {person.fault.said}"
-        yield unknown(item, said, "an approver that Slack can not vouch for is refused", person.fault.fix or fix)
+        yield unknown(
+            item, said, "an approver that Slack can not vouch for is refused", person.fault.fix or fix
+        )
     elif person.barred:
         why = "only active full members of this workspace may approve"
         yield wrong(item, f"{who} can not approve: {person.barred}", why, fix)
@@ -84,9 +88,11 @@ def _passes(gathered: Gathered, slack: SlackFacts) -> Iterable[Line]:
         for user in named
         if (facts := slack.people.get(user)) is not None and not facts.barred and facts.fault is None
     )
+    faults = [facts.fault for facts in slack.people.values()] + [
+        facts.fault for facts in slack.groups.values()
+    ]
     open_question = slack.people_not_asked > 0 or any(
-        facts.fault is not None and facts.fault.code not in {"user_not_found", "no_such_subteam"}
-        for facts in (*slack.people.values(), *slack.groups.values())
+        fault is not None and fault.code not in {"user_not_found", "no_such_subteam"} for fault in faults
     )
     if not able and open_question:
         said = "whether anybody can approve is not known: Slack did not answer about all who are named"
@@ -119,7 +125,9 @@ def _second(gathered: Gathered, able: list[str], *, open_question: bool, slack: 
             "name a second person in policy.approvers",
         )
     if settings.mode != "apply":
-        return ok("red", f"no action runs in mode {settings.mode}; in mode apply a red one could pass: {people}")
+        return ok(
+            "red", f"no action runs in mode {settings.mode}; in mode apply a red one could pass: {people}"
+        )
     return ok("red", f"a red action can pass: {people}, and who asked is not the one who approves")
 
 

@@ -40,7 +40,9 @@ def _reached(name: str, answered_s: float, *, local: bool) -> Line:
     said = f"{how} in {answered_s * 1000:.0f} ms"
     if answered_s > SLOW_S:
         why = "an answer to /oom takes as long; login scripts, name look-ups or a lack of memory slow it"
-        return warning("reach", said, why, f"oombot hosts test {name}; give the account /bin/sh and an empty home")
+        return warning(
+            "reach", said, why, f"oombot hosts test {name}; give the account /bin/sh and an empty home"
+        )
     return ok("reach", said)
 
 
@@ -57,7 +59,9 @@ def _account(host: HostFacts) -> Line:
             f"oombot sudoers {host.name}: an account that may only read",
         )
     if settings.uid is None:
-        return unknown("account", "as whom oombot logs in is not known", "the host did not say", "id, on the host")
+        return unknown(
+            "account", "as whom oombot logs in is not known", "the host did not say", "id, on the host"
+        )
     return ok("account", f"logs in as {who} (uid {settings.uid}; {groups})")
 
 

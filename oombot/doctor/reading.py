@@ -19,7 +19,10 @@ def _lines(host: HostFacts, gathered: Gathered) -> Iterable[Line]:
             yield warning("part", problem, why, f"oombot ask {host.name}")
         if not problems:
             count = len(snapshot.processes)
-            yield ok("parts", f"memory, {count} processes, {len(snapshot.cgroups)} cgroups, {len(snapshot.units)} units")
+            yield ok(
+                "parts",
+                f"memory, {count} processes, {len(snapshot.cgroups)} cgroups, {len(snapshot.units)} units",
+            )
     if settings is None:
         fault = host.settings_fault
         said = "its kernel settings could not be asked" + (f": {fault.said}" if fault else "")
@@ -28,7 +31,9 @@ def _lines(host: HostFacts, gathered: Gathered) -> Iterable[Line]:
         return
     if settings.cut:
         why = "what is missing below is unknown, not absent"
-        yield unknown("settings", "its answer about settings ended early", why, f"oombot doctor --host {host.name}")
+        yield unknown(
+            "settings", "its answer about settings ended early", why, f"oombot doctor --host {host.name}"
+        )
     if settings.hidepid and settings.uid != 0:
         user = settings.user or "ACCOUNT"
         yield warning(

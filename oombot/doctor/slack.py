@@ -19,7 +19,9 @@ def _lines(gathered: Gathered) -> Iterable[Line]:
     for problem in slack.token_problems:
         yield wrong("tokens", problem, _WHY, _TOKENS)
     if slack.auth is not None:
-        yield wrong("auth", slack.auth.said, _WHY, slack.auth.fix or "oombot doctor, once Slack answers again")
+        yield wrong(
+            "auth", slack.auth.said, _WHY, slack.auth.fix or "oombot doctor, once Slack answers again"
+        )
     elif slack.team_id:
         yield ok("auth", f"bot @{slack.bot_name} in {slack.team} ({slack.team_id})")
 

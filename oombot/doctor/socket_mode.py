@@ -18,7 +18,10 @@ def _lines(gathered: Gathered) -> Iterable[Line]:
         yield _fault(fault, app)
         return
     if slack.socket.connections is None:
-        yield ok("connection", "Slack gives the app token an address to connect to; the running oombot was left alone")
+        yield ok(
+            "connection",
+            "Slack gives the app token an address to connect to; the running oombot was left alone",
+        )
         return
     others = slack.socket.connections - 1
     if others < 1:
@@ -42,7 +45,13 @@ def _fault(fault: Fault, app: str) -> Line:
             _WHY,
             f"{app} → Socket Mode → Enable Socket Mode",
         )
-    if fault.code in {"invalid_auth", "not_authed", "not_allowed_token_type", "account_inactive", "token_revoked"}:
+    if fault.code in {
+        "invalid_auth",
+        "not_authed",
+        "not_allowed_token_type",
+        "account_inactive",
+        "token_revoked",
+    }:
         return wrong(
             "app_token",
             f"Slack refused the app token: {fault.code}",
@@ -52,7 +61,12 @@ def _fault(fault: Fault, app: str) -> Line:
     if fault.code == "too_many_websockets":
         return wrong("connection", fault.said, _WHY, "end the other oombots that use this app token")
     if fault.code:
-        return wrong("connection", f"Socket Mode could not be opened: {fault.said}", _WHY, fault.fix or f"{app} → Socket Mode")
+        return wrong(
+            "connection",
+            f"Socket Mode could not be opened: {fault.said}",
+            _WHY,
+            fault.fix or f"{app} → Socket Mode",
+        )
     fix = fault.fix or "let this machine reach slack.com:443, WebSockets included (a proxy may block them)"
     return wrong("connection", f"no connection to Socket Mode came up: {fault.said}", _WHY, fix)
 

@@ -56,9 +56,13 @@ def _room(store: StoreFacts) -> Iterable[Line]:
     said = f"{free // 1024**2} MiB free on the disk of the store"
     why = "what can not be written is not recorded: a full disk stops the watch"
     if free < LITTLE_ROOM_BYTES:
-        yield wrong("room", said, why, "free some space there, or move the store (store: in the configuration)")
+        yield wrong(
+            "room", said, why, "free some space there, or move the store (store: in the configuration)"
+        )
     elif free < ROOM_BYTES:
-        yield warning("room", said, why, "free some space there, or move the store (store: in the configuration)")
+        yield warning(
+            "room", said, why, "free some space there, or move the store (store: in the configuration)"
+        )
     else:
         yield ok("room", said)
 

@@ -183,6 +183,10 @@ class Views:
         """Say one sentence, and how to mend it."""
         return self.render("notice", contexts.Notice(sentence=text, fix=fix))
 
+    def press_test(self, *, value: str, wait_s: float) -> dict[str, Any]:
+        """Ask whoever sees it to press the button."""
+        return self.render("press_test", contexts.PressTest(value=value, wait_s=round(wait_s)))
+
     def help(self, *, hosts: Sequence[str], mode: str, may_approve: bool = False) -> dict[str, Any]:
         """Answer /oom alone."""
         listed = tuple(hosts[:_LISTED])

@@ -99,6 +99,14 @@ class Notice:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PressTest:
+    """A button to be pressed, to prove that presses arrive."""
+
+    value: str
+    wait_s: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Matches:
     """Several things a word may mean."""
 
