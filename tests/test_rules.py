@@ -18,6 +18,7 @@ TESTS = sorted((ROOT / "tests").rglob("test_*.py"))
 ASYNC_PLACES = (
     "app.py",
     "demo.py",
+    "examination.py",
     "pit.py",
     "ports.py",
     "engine",

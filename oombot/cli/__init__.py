@@ -113,6 +113,30 @@ def check(config: ConfigOption = CONFIG) -> None:
 
 
 @app.command()
+def doctor(
+    *,
+    host: Annotated[
+        str, typer.Option(help="Only these hosts: a name, web*, web[01-40], group:db, tag:x.")
+    ] = "fleet",
+    as_json: Annotated[bool, typer.Option("--json", help="The same as data.")] = False,
+    slack_test: Annotated[
+        bool, typer.Option("--slack-test", help="Post a button and wait for a press.")
+    ] = False,
+    wait: Annotated[float, typer.Option(help="Seconds to wait for that press.")] = 120.0,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Every line of every host, also what is ok.")
+    ] = False,
+    config: ConfigOption = CONFIG,
+) -> None:
+    """Look at everything the bot needs: each line says what, why and the command that fixes it."""
+    from oombot.cli.doctor import doctor as look
+    from oombot.examination import Wanted
+
+    wanted = Wanted(config=config, pattern=host, press_wait_s=wait if slack_test else None)
+    sys.exit(look(wanted, as_json=as_json, everything=everything))
+
+
+@app.command()
 def version() -> None:
     """Print the version."""
     from oombot import __version__

@@ -15,7 +15,9 @@ def _lines(gathered: Gathered) -> Iterable[Line]:
     slack = gathered.slack
     if slack is not None and slack.ahead_s is not None:
         yield _against("slack", "Slack's", slack.ahead_s, slack.uncertain_s)
-    hosts = [-host.ahead_s for host in gathered.hosts if host.ahead_s is not None]
+    settings = gathered.known
+    remote = [host for host in gathered.hosts if not settings.host(host.name).local]
+    hosts = [-host.ahead_s for host in remote if host.ahead_s is not None]
     if len(hosts) > 1:
         yield _against("hosts", f"the middle one of {len(hosts)} hosts'", median(hosts), 1.0)
     if not hosts and (slack is None or slack.ahead_s is None):

@@ -26,7 +26,7 @@ def _lines(host: HostFacts, gathered: Gathered) -> Iterable[Line]:
     if not local:
         yield ok("key", "its host key is the one in known_hosts")
     if host.settings is not None:
-        yield _account(host)
+        yield _account(host, local=local)
 
 
 def _fault(name: str, fault: HostFault) -> Line:
@@ -46,23 +46,22 @@ def _reached(name: str, answered_s: float, *, local: bool) -> Line:
     return ok("reach", said)
 
 
-def _account(host: HostFacts) -> Line:
+def _account(host: HostFacts, *, local: bool) -> Line:
     settings = host.settings
     assert settings is not None
     who = settings.user or "an account without a name"
     groups = ", ".join(group for group in settings.groups if group != settings.user) or "no further groups"
+    if settings.uid == 0 and local:
+        return ok("account", "read by the account of doctor itself, which is root")
     if settings.uid == 0:
-        return warning(
-            "account",
-            f"the login is root ({who})",
-            "whoever has the bot's key can do anything there",
-            f"oombot sudoers {host.name}: an account that may only read",
-        )
+        why = "whoever has the bot's key can do anything there"
+        return warning("account", f"the login is root ({who})", why, f"oombot sudoers {host.name}")
     if settings.uid is None:
         return unknown(
             "account", "as whom oombot logs in is not known", "the host did not say", "id, on the host"
         )
-    return ok("account", f"logs in as {who} (uid {settings.uid}; {groups})")
+    how = "read" if local else "logs in"
+    return ok("account", f"{how} as {who} (uid {settings.uid}; {groups})")
 
 
 CHECK = HostCheck(name="reach", rank=100, lines=_lines)

@@ -244,6 +244,7 @@ CASES = {
     "fields_help/help": lambda v, n: v.fields_help(),
     "notice/fix": lambda v, n: v.notice("Unknown host hst42.", "Did you mean host42?"),
     "notice/plain": lambda v, n: v.notice("You may not approve this; nothing was run."),
+    "press_test/waiting": lambda v, n: v.press_test(value="nonce-1", wait_s=120.0),
     "matches/several": lambda v, n: v.matches("host42", "nginx", find(n.snapshot(), "nginx")),
     "matches/many": lambda v, n: v.matches("host42", "nginx", find(n.snapshot(), "nginx") * 9),
     "matches/none": lambda v, n: v.matches("host42", "apache", ()),
