@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 _HOP: Final = re.compile(
-    r"(?:(?P<user>[^@\s]+)@)?(?:\[(?P<six>[^\]]+)\]|(?P<host>[^\[\]@\s]+?))(?::(?P<port>[0-9]{1,5}))?"
+    r"(?:(?P<user>[^@\s]+)@)?(?:\[(?P<six>[^\]]+)\]|(?P<host>[^\[\]@:\s]+))(?::(?P<port>[0-9]{1,5}))?"
 )
 
 _MOST_HOPS: Final = 8
