@@ -162,12 +162,16 @@ async def open_hosts(settings: Settings) -> AsyncIterator[Hosts]:
                 routes[host.name] = await stack.enter_async_context(local)
         remote = [host for host in settings.hosts if not host.local]
         if remote:
-            called = {name: each.name for each in settings.hosts for name in (each.name, *each.aliases)}
-            known_hosts = [str(Path(settings.ssh.known_hosts).expanduser())]
-            ssh = SshHosts([_target(settings, host, called) for host in remote], known_hosts=known_hosts)
-            await stack.enter_async_context(ssh)
+            ssh = await stack.enter_async_context(ssh_hosts(settings))
             routes |= {host.name: ssh for host in remote}
         yield RoutedHosts(routes)
+
+
+def ssh_hosts(settings: Settings) -> SshHosts:
+    """All hosts but local ones, not opened yet."""
+    called = {name: each.name for each in settings.hosts for name in (each.name, *each.aliases)}
+    targets = [_target(settings, host, called) for host in settings.hosts if not host.local]
+    return SshHosts(targets, known_hosts=[settings.ssh.known_hosts])
 
 
 def _target(settings: Settings, host: config.Host, called: Mapping[str, str]) -> SshTarget:

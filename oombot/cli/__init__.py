@@ -16,6 +16,8 @@ app = typer.Typer(
 )
 slack_app = typer.Typer(help="Set up Slack.", no_args_is_help=True)
 app.add_typer(slack_app, name="slack")
+hosts_app = typer.Typer(help="List, test and trust the hosts of the configuration.", no_args_is_help=True)
+app.add_typer(hosts_app, name="hosts")
 
 CONFIG = Path("config/oombot.yaml")
 ConfigOption = Annotated[
@@ -150,3 +152,42 @@ def manifest() -> None:
     from oombot import app as composition
 
     typer.echo(composition.data_text("manifest.yaml"), nl=False)
+
+
+PatternArgument = Annotated[str, typer.Argument(help="web*, web[01-40], group:db, tag:x, fleet, or a name.")]
+
+
+@hosts_app.command("list")
+def hosts_list(
+    pattern: PatternArgument = "fleet",
+    as_json: Annotated[bool, typer.Option("--json", help="The same as data.")] = False,
+    config: ConfigOption = CONFIG,
+) -> None:
+    """Show the inventory: address, group, tags, helpers, and when each host last answered."""
+    from oombot.cli.hosts import listed
+
+    sys.exit(listed(pattern, config=config, as_json=as_json))
+
+
+@hosts_app.command("test")
+def hosts_test(
+    pattern: PatternArgument = "fleet",
+    as_json: Annotated[bool, typer.Option("--json", help="The same as data.")] = False,
+    config: ConfigOption = CONFIG,
+) -> None:
+    """Reach, log in to and read each host; exit 1 when one can not be read."""
+    from oombot.cli.hosts import tested
+
+    sys.exit(tested(pattern, config=config, as_json=as_json))
+
+
+@hosts_app.command("trust")
+def hosts_trust(
+    host: Annotated[str, typer.Argument(help="A host of the configuration, or a jump host.")],
+    fingerprint: Annotated[str, typer.Option(help="Vouch for exactly this key, without a question.")] = "",
+    config: ConfigOption = CONFIG,
+) -> None:
+    """Show the key that a host offers, and vouch for it in known_hosts after comparing. A changed key is refused."""
+    from oombot.cli.hosts import trusted
+
+    sys.exit(trusted(host, config=config, fingerprint=fingerprint))
