@@ -17,7 +17,7 @@ def examine(gathered: Gathered, checks: Mapping[str, BotCheck | HostCheck]) -> t
     found = [
         replace(line, check=check.name)
         for check in ranked
-        if isinstance(check, BotCheck)
+        if isinstance(check, BotCheck) and (gathered.settings is not None or not check.needs_settings)
         for line in check.lines(gathered)
     ]
     if gathered.settings is None:

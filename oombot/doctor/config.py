@@ -20,4 +20,4 @@ def _lines(gathered: Gathered) -> Iterable[Line]:
         yield ok("file", f"{path}: mode {settings.mode}, {count} host{'' if count == 1 else 's'}")
 
 
-CHECK = BotCheck(name="config", rank=10, lines=_lines)
+CHECK = BotCheck(name="config", rank=10, lines=_lines, needs_settings=False)

@@ -30,11 +30,11 @@ def _given_away(host: HostFacts, install: str) -> Line:
     elif settings is not None and settings.any_root:
         reach = "is root there by sudo"
     elif snapshot is not None and snapshot.can_sudo:
-        reach = "has a shell there, and root for what sudo permits"
+        reach = "has a shell there and root for what sudo permits"
     else:
         reach = "has a shell there"
-    if settings is not None and {"systemd-journal", "adm"} & set(settings.groups):
-        reach += " and reads every log"
+    if "is root" not in reach and settings is not None and {"systemd-journal", "adm"} & set(settings.groups):
+        reach += ", and reads every log"
     said = f"helpers are sent along: whoever has the bot's key {reach}"
     return warning(
         "sent", said, "installed helpers answer a closed set of questions and give no shell", install

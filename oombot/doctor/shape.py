@@ -33,6 +33,7 @@ class BotCheck:
     name: str  # equal to the file name
     rank: int  # lines come in this order
     lines: Callable[[Gathered], Iterable[Line]]
+    needs_settings: bool = True  # says nothing where the configuration could not be read
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
