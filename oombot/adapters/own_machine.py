@@ -120,6 +120,7 @@ def _look_at_sqlite(path: Path) -> StoreFacts:
     writable = os.access(folder, os.W_OK | os.X_OK) and (not exists or os.access(path, os.R_OK | os.W_OK))
     schema, fault = _sqlite_schema(path) if exists else (None, None)
     newest, known = _revisions()
+    lock_known, running_pid = _lock_holder(Path(f"{path}.lock"))
     return StoreFacts(
         where=str(path),
         exists=exists,
@@ -129,7 +130,8 @@ def _look_at_sqlite(path: Path) -> StoreFacts:
         writable=writable,
         free_bytes=shutil.disk_usage(folder).free,
         size_bytes=path.stat().st_size if exists else None,
-        running_pid=_lock_holder(Path(f"{path}.lock")),
+        running_pid=running_pid,
+        lock_known=lock_known,
         fault=fault,
     )
 
@@ -164,18 +166,22 @@ def _revisions() -> tuple[str, frozenset[str]]:
     return script.get_current_head() or "", known
 
 
-def _lock_holder(path: Path) -> int | None:
-    """Who holds the lock, read from /proc/locks: to try it ourselves could refuse a bot that starts just then."""
+def _lock_holder(path: Path) -> tuple[bool, int | None]:
+    """Whether that is known, and who holds the lock: /proc/locks is read, since to try the lock ourselves could
+    refuse a bot that starts just then."""
     try:
         inode = path.stat().st_ino
+    except OSError:
+        return True, None
+    try:
         lines = Path("/proc/locks").read_text(encoding="ascii").splitlines()
     except (OSError, UnicodeDecodeError):
-        return None
+        return False, None
     for line in lines:
         words = line.split()  # 1: FLOCK  ADVISORY  WRITE 708 fd:00:131 0 EOF
         if words[1:4] == ["FLOCK", "ADVISORY", "WRITE"] and words[5].rpartition(":")[2] == str(inode):
-            return max(0, int(words[4]))
-    return None
+            return True, max(0, int(words[4]))
+    return True, None
 
 
 async def _look_at_server(engine: AsyncEngine) -> StoreFacts:

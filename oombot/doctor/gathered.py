@@ -36,6 +36,7 @@ class StoreFacts:
     free_bytes: int | None = None
     size_bytes: int | None = None
     running_pid: int | None = None  # another oombot that holds the lock; 0: one whose pid is hidden
+    lock_known: bool = True  # false: this machine does not tell who holds locks
     server: bool = False  # a database server: no file, no lock
     fault: Fault | None = None
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 from oombot.doctor.gathered import Gathered, StoreFacts
-from oombot.doctor.shape import BotCheck, Line, ok, warning, wrong
+from oombot.doctor.shape import BotCheck, Line, ok, unknown, warning, wrong
 
 ROOM_BYTES = 256 * 1024 * 1024
 LITTLE_ROOM_BYTES = 32 * 1024 * 1024
@@ -68,6 +68,11 @@ def _room(store: StoreFacts) -> Iterable[Line]:
 
 
 def _running(store: StoreFacts) -> Line:
+    if not store.lock_known:
+        said = "whether an oombot runs on it is not known: /proc/locks can not be read here"
+        return unknown(
+            "running", said, "a second one would be refused at its start", f"fuser -v {store.where}.lock"
+        )
     if store.running_pid is None:
         return ok("running", "no oombot runs on it now")
     pid = f" (pid {store.running_pid})" if store.running_pid else ""

@@ -71,7 +71,10 @@ def list_group_users(call: Call) -> dict[str, Any]:
 
 
 def open_socket(call: Call) -> dict[str, Any]:
-    """apps.connections.open: a WebSocket URL that works once."""
+    """apps.connections.open: a WebSocket URL that works once; the scope is the app-level token's."""
+    if "connections:write" not in call.state.app_scopes:
+        provided = ",".join(sorted(call.state.app_scopes))
+        raise SlackError("missing_scope", needed="connections:write", provided=provided)
     socket_base = call.state.base_url.replace("http", "ws", 1)
     return {"url": f"{socket_base}/link/?ticket={call.state.new_ticket()}&app_id={APP_ID}"}
 

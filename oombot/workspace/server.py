@@ -114,6 +114,17 @@ class Workspace:
         return self._state.scopes
 
     @property
+    def app_scopes(self) -> set[str]:
+        """Return the app-level token's scopes, a set that may be changed."""
+        return self._state.app_scopes
+
+    async def switch_socket_mode(self, *, on: bool) -> None:
+        """Do what the switch in the app's settings does: off ends every connection with `link_disabled`."""
+        self._state.socket_mode = on
+        if not on:
+            await self._hub.disconnect("link_disabled", announced=True)
+
+    @property
     def directory(self) -> Directory:
         """Return people, channels and groups, which may be changed."""
         return self._state.directory

@@ -60,6 +60,9 @@ class SocketHub:
             return web.Response(status=404, text="this URL was used already or never issued")
         socket = web.WebSocketResponse()
         await socket.prepare(request)
+        if not self._state.socket_mode:
+            await _say_goodbye(socket, "link_disabled")
+            return socket
         if len(self._sockets) >= SOCKETS_MAX:
             await _say_goodbye(socket, "too_many_websockets")
             return socket

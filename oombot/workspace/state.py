@@ -67,6 +67,8 @@ class State:
         self.directory = seeded_directory(bot_name)
         self.timeline = Timeline(clock, self.changed)
         self.scopes: set[str] = set(scopes)
+        self.app_scopes: set[str] = {"connections:write"}
+        self.socket_mode = True
         self.bot_token = f"xoxb-{secrets.token_hex(12)}"
         self.app_token = f"xapp-1-{APP_ID}-{secrets.token_hex(12)}"
         self.verification_token = secrets.token_hex(12)

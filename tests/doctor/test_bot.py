@@ -37,6 +37,7 @@ def test_a_broken_configuration_is_all_there_is() -> None:
         (a_store(free_bytes=100 * MIB), "room", "warning", "100 MiB free"),
         (a_store(free_bytes=MIB), "room", "wrong", "1 MiB free"),
         (a_store(running_pid=4242), "running", "ok", "pid 4242"),
+        (a_store(lock_known=False), "running", "unknown", "not known"),
         (a_store(running_pid=0), "running", "ok", "an oombot runs on it;"),
         (a_store(fault=Fault(said="no such directory", fix="mkdir x")), "opens", "wrong", "no such"),
     ],

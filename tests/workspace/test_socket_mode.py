@@ -195,3 +195,20 @@ async def test_a_workspace_opens_once():
         pass
     with pytest.raises(RuntimeError, match="opened already"):
         await ws.__aenter__()
+
+
+async def test_socket_mode_that_is_off_says_so(ws, app, http, until):
+    """Switching Socket Mode off ends every connection with `link_disabled`, and a new one gets nothing else."""
+    await ws.switch_socket_mode(on=False)
+    await until(lambda: app.goodbyes)
+    assert app.goodbyes[-1]["reason"] == "link_disabled"
+    socket = await app.connect()
+    assert (app.goodbyes[-1]["reason"], ws.connections) == ("link_disabled", 0)
+    await socket.close()
+
+
+async def test_the_app_token_needs_its_scope(ws, api):
+    """An app-level token without connections:write is refused by that name."""
+    ws.app_scopes.clear()
+    answer = await api("apps.connections.open", token=ws.app_token)
+    assert (answer.error, answer.needed) == ("missing_scope", "connections:write")
