@@ -18,7 +18,7 @@ from oombot.adapters.ssh_link import Link, Pooled
 from oombot.adapters.ssh_pool import Pool
 from oombot.adapters.ssh_session import Session
 from oombot.adapters.ssh_target import Login, SshTarget
-from oombot.errors import CommandFailedError, CommandTimeoutError, HostUnreachableError
+from oombot.errors import CommandFailedError, CommandTimeoutError, HostError, HostUnreachableError
 from oombot.model import Command, CommandResult
 
 __all__ = ["Backoff", "Limits", "Login", "SshHosts", "SshTarget"]
@@ -142,7 +142,7 @@ class SshHosts:
             channel.close()
             kill = timeout_s is None or not command.sudo
             if kill and session.status is None and pids is not None and not pooled.connection.is_closed():
-                self._reap(pooled, pids)
+                self._reap(link, pooled, pids)
             pooled.release()
 
     async def _opened(
@@ -184,13 +184,27 @@ class SshHosts:
             raise
         return pooled, channel
 
-    def _reap(self, pooled: Pooled, pids: tuple[int, int]) -> None:
+    def _reap(self, link: Link, pooled: Pooled, pids: tuple[int, int]) -> None:
         """End a command that nobody waits for any more, without making anybody wait for that."""
         pooled.users += 1
-        reaper = asyncio.create_task(_kill(pooled.connection, pids))
+        reaper = asyncio.create_task(self._end(link, pooled, pids))
         self._reapers.add(reaper)
         reaper.add_done_callback(self._reapers.discard)
         reaper.add_done_callback(lambda _: pooled.release())
+
+    async def _end(self, link: Link, pooled: Pooled, pids: tuple[int, int]) -> None:
+        """End a command by its own connection, or, where that one has no session left, by a new one."""
+        with contextlib.suppress(HostError, *FAULTS):
+            if await _killed(pooled.connection, pids):
+                return
+            if link.pooled is pooled:
+                link.retire()
+            another = await self.pool.connected(link)
+            another.users += 1
+            try:
+                await _killed(another.connection, pids)
+            finally:
+                another.release()
 
 
 def quoted(argv: Sequence[str]) -> str:
@@ -217,13 +231,16 @@ async def _talk(
     return CommandResult(exit_status=session.status, stdout=bytes(session.stdout), stderr=stderr)
 
 
-async def _kill(connection: asyncssh.SSHClientConnection, pids: tuple[int, int]) -> None:
-    """End a command on the host; where that fails its own time limit does it."""
+async def _killed(connection: asyncssh.SSHClientConnection, pids: tuple[int, int]) -> bool:
+    """Kill a command on the host; false where the host opened no session. A failure is left to its time limit."""
     session = Session()
-    with contextlib.suppress(TimeoutError, *FAULTS):
+    try:
         async with asyncio.timeout(_KILL_S):
             channel, _ = await connection.create_session(
                 lambda: session, quoted(kill_argv(pids)), encoding=None
             )
             channel.write_eof()
             await session.ended.wait()
+    except asyncssh.ChannelOpenError:
+        return False
+    return True

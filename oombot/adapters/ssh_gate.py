@@ -20,6 +20,7 @@ class Limits:
     through_a_jump: int = 8
     logins_a_second: float = 100.0
     logins_at_once: int = 200
+    connect_s: float = 15.0  # for a login, from the first packet on
     silent_s: float = 1.0  # a host that takes longer to accept the connection makes room for others
     sessions: int = 6  # at once on one host; sshd's MaxSessions is 10 by default, the rest is left to people
     turn_s: float = 60.0  # to wait for the bot's own commands on a host: longer than any reading may take

@@ -71,8 +71,9 @@ class Keyring:
 class Options:
     """The options of a login: one object for all hosts that differ by address only."""
 
-    def __init__(self) -> None:
-        """Start with none made."""
+    def __init__(self, connect_s: float) -> None:
+        """Take the time for a login, from the first packet on."""
+        self._connect_s = connect_s
         self._made: dict[tuple[str | None, ...], asyncssh.SSHClientConnectionOptions] = {}
 
     def of(self, target: SshTarget) -> asyncssh.SSHClientConnectionOptions:
@@ -80,11 +81,11 @@ class Options:
         own = (target.ssh_config, target.address, str(target.port)) if target.ssh_config else ()
         kind = (target.user, "keys" if target.key_files else "agent", *own)
         if kind not in self._made:
-            self._made[kind] = _options(target)
+            self._made[kind] = _options(target, self._connect_s)
         return self._made[kind]
 
 
-def _options(target: SshTarget) -> asyncssh.SSHClientConnectionOptions:
+def _options(target: SshTarget, connect_s: float) -> asyncssh.SSHClientConnectionOptions:
     chosen: dict[str, Any] = {"username": target.user} if target.user else {}
     if target.key_files:
         chosen["agent_path"] = None
@@ -104,8 +105,8 @@ def _options(target: SshTarget) -> asyncssh.SSHClientConnectionOptions:
         kex_algs=[name for name in _EXCHANGES if name in known_algorithms],
         encryption_algs=list(_CIPHERS),
         compression_algs=["none"],
-        connect_timeout=15,
-        login_timeout=20,
+        connect_timeout=connect_s,
+        login_timeout=connect_s,
         keepalive_interval=20,
         keepalive_count_max=2,
         **chosen,

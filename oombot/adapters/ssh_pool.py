@@ -37,7 +37,7 @@ class Pool:
         self.known = KnownHosts(known_hosts)
         self.keyring = Keyring()
         self._limits, self._backoff, self._chance = limits, backoff, chance
-        self._options = Options()
+        self._options = Options(limits.connect_s)
         self._links: dict[tuple[str, bool], Link] = {}
         self._pool: set[Pooled] = set()
         self._gate: Gate | None = None
