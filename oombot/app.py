@@ -14,7 +14,7 @@ from typing import Any
 
 import structlog
 
-from oombot import catalog, config
+from oombot import catalog, config, installation
 from oombot.adapters.local import LocalHosts
 from oombot.adapters.routed import RoutedHosts
 from oombot.adapters.slack import SlackChat
@@ -144,7 +144,7 @@ def make_context(
         views=Views(templates()),
         detectors=catalog.detectors(),
         remediations=catalog.remediations(),
-        helper_source=data_text("oombot_helper.py"),
+        helper_source=installation.act_source(),
         clock=time.time,
         new_id=lambda: secrets.token_urlsafe(16),
         spawn=spawn,

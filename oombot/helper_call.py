@@ -66,14 +66,15 @@ def versions(raw: bytes) -> dict[str, str]:
 
 
 def act(helpers: Helpers, source: str, request: Json, *, sudo: bool = True) -> Command:
-    """Ask the act helper: `{"op": "run", "id": …, "steps": [{"do": [argv…], "stdin": ""}]}` or `{"op": "result", …}`.
+    """Ask the act helper: `{"op": "run", "id": …, "steps": [{"do": [argv…], "stdin": ""}], "approver": …}`,
+    `{"op": "result", "id": …}` or `{"op": "about"}`.
 
-    `source` is the helper's own, for the sent form.
+    `source` is the helper's own, for the sent form: it is told its own text, which a transient unit runs again.
     """
     text = json.dumps(request)
     if helpers == "installed":
         return Command(argv=(ACT_HELPER,), stdin=text, sudo=True, forced=True)
-    stdin = f"{source}\nraise SystemExit(main({text!r}))\n"
+    stdin = f"SOURCE = {source!r}\nexec(SOURCE)\nraise SystemExit(main({text!r}))\n"
     return Command(argv=("python3", "-I", "-"), stdin=stdin, sudo=sudo)
 
 

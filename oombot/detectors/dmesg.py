@@ -42,6 +42,7 @@ class Dmesg:
     """The detector of dmesg's text."""
 
     name: str = "dmesg"
+    words: tuple[str, ...] = ()
 
     def follow(self, cursor: str | None) -> Command:  # noqa: ARG002 — dmesg can not begin in the middle
         """Ask for the whole ring every five seconds."""

@@ -48,6 +48,7 @@ class Journald:
     """The detector of systemd's journal."""
 
     name: str = "journald"
+    words: tuple[str, ...] = (r"(?:[0-9a-z;=]{20,400})?", r"[0-9]{1,12}|-30d")
 
     def follow(self, cursor: str | None) -> Command:
         """Ask for what came after the cursor, for the last days on first contact, and then for what comes."""

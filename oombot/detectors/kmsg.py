@@ -49,6 +49,7 @@ class Kmsg:
     """The detector of the kernel's ring buffer."""
 
     name: str = "kmsg"
+    words: tuple[str, ...] = ()
 
     def follow(self, cursor: str | None) -> Command:  # noqa: ARG002 — the device can not begin in the middle
         """Ask for the whole ring and what comes: the device knows no other beginning."""

@@ -22,6 +22,11 @@ class Detector(Protocol):
         """Equal to the file name."""
         ...
 
+    @property
+    def words(self) -> tuple[str, ...]:
+        """The form of each word that `follow` gives its script: the installed read helper lets no other pass."""
+        ...
+
     def follow(self, cursor: str | None) -> Command:
         """Ask for everything after `cursor` (None: everything there is), then for what comes, for ever."""
         ...

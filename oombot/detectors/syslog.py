@@ -80,6 +80,7 @@ class Syslog:
     """The detector of syslog files."""
 
     name: str = "syslog"
+    words: tuple[str, ...] = (rf"(?:{_PATHS})?", r"[0-9]{0,20}", r"[0-9]{0,18}")
 
     def follow(self, cursor: str | None) -> Command:
         """Ask for the file from the cursor's place on, then look every two seconds."""

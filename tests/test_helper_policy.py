@@ -1,0 +1,285 @@
+"""The host's own policy: it bounds whoever holds the key, and any fault in it refuses everything."""
+
+import json
+import os
+import subprocess
+import types
+from pathlib import Path
+
+import pytest
+
+from oombot import installation
+
+ALL = {
+    "operations": ["set-adj"],
+    "units": ["*"],
+    "owners": ["*"],
+    "oom_score_adj": [-500, 1000],
+    "changes_per_hour": 20,
+}
+
+
+@pytest.fixture(scope="module")
+def helper():
+    """The helper as a module."""
+    module = types.ModuleType("oombot_helper")
+    exec(installation.act_source(), module.__dict__)
+    return module
+
+
+@pytest.fixture
+def place(helper, tmp_path):
+    """An installed helper's files, all of them in a temporary directory."""
+    (tmp_path / "etc").mkdir(mode=0o755)
+    names = ("state", "frozen", "etc/policy.json", "journal")
+    return helper.Place(*(str(tmp_path / name) for name in names), installed=True)
+
+
+@pytest.fixture
+def allow(place):
+    """Write the policy; gives the file."""
+
+    def write(**changed):
+        path = Path(place.policy)
+        path.write_text(json.dumps(ALL | changed))
+        path.chmod(0o644)
+        return path
+
+    return write
+
+
+@pytest.fixture
+def sleeper():
+    """A process of ours to change."""
+    with subprocess.Popen(["sleep", "600"]) as process:
+        yield process
+        process.kill()
+
+
+@pytest.fixture
+def ask(helper, place, sleeper):
+    """Ask to set the sleeper's score; gives the answer."""
+
+    def asked(value=100, name="request-0001", **more):
+        start = Path(f"/proc/{sleeper.pid}/stat").read_text().rsplit(")", 1)[1].split()[19]
+        words = ["set-adj", "--pid", str(sleeper.pid), "--start", start, "--value", str(value)]
+        request = {"op": "run", "id": name, "steps": [{"do": words, "stdin": ""}], **more}
+        return helper.answer(json.dumps(request), place)
+
+    return asked
+
+
+def adj(pid):
+    """The value that the kernel shows."""
+    return int(Path(f"/proc/{pid}/oom_score_adj").read_text())
+
+
+def test_what_the_policy_allows_is_run(ask, allow, sleeper):
+    """Within all bounds the plan is run."""
+    allow()
+    assert ask()["status"] == "done"
+    assert adj(sleeper.pid) == 100
+
+
+def test_an_installed_helper_needs_a_policy(ask, sleeper):
+    """Without the file nothing is allowed, and the sentence names what its owner must write."""
+    said = ask()
+    assert said["status"] == "refused"
+    assert "this host has no policy: its owner must write" in said["error"]
+    assert adj(sleeper.pid) == 0
+
+
+FAULTS = {
+    "unknown key": ({"colour": "red"}, "unknown ['colour']"),
+    "a word for a list": ({"units": "*"}, "units must be a list of words"),
+    "no range": ({"oom_score_adj": [5]}, "oom_score_adj must be [lowest, highest]"),
+    "turned range": ({"oom_score_adj": [5, 1]}, "oom_score_adj must be [lowest, highest]"),
+    "truth for a number": ({"changes_per_hour": True}, "changes_per_hour must be a whole number"),
+    "operation": ({"operations": []}, "set-adj is not among the operations"),
+    "unit": ({"units": ["web-*.service"]}, "is not among the units"),
+    "owner": ({"owners": ["nobody-of-this-name"]}, "is not among the owners"),
+    "value": ({"oom_score_adj": [200, 300]}, "outside of 200 to 300"),
+    "value that stands": ({"oom_score_adj": [50, 300]}, "oom_score_adj 0 is outside of 50 to 300"),
+    "rate": ({"changes_per_hour": 0}, "0 changes an hour"),
+}
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_what_the_policy_does_not_allow_is_refused(ask, allow, sleeper, place, name):
+    """Each bound and each fault of the file refuses with its own sentence, before anything is run or recorded."""
+    changed, sentence = FAULTS[name]
+    allow(**changed)
+    said = ask()
+    assert said["status"] == "refused"
+    assert sentence in said["error"]
+    assert adj(sleeper.pid) == 0
+    assert not (Path(place.state) / "request-0001").exists()
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{", "null", "[" * 5000, "{}"])
+def test_a_garbled_policy_allows_nothing(ask, allow, sleeper, text):
+    """A file that is no policy is not half a policy."""
+    allow().write_text(text)
+    assert ask()["status"] == "refused"
+    assert adj(sleeper.pid) == 0
+
+
+def _open_file(path):
+    path.chmod(0o646)
+
+
+def _open_folder(path):
+    path.parent.chmod(0o777)
+
+
+def _link(path):
+    path.rename(path.parent / "other.json")
+    path.symlink_to("other.json")
+
+
+def _linked_folder(path):
+    path.parent.rename(path.parent.parent / "elsewhere")
+    path.parent.symlink_to("elsewhere")
+
+
+def _pipe(path):
+    path.unlink()
+    os.mkfifo(path)
+
+
+def _folder(path):
+    path.unlink()
+    path.mkdir()
+
+
+def _huge(path):
+    path.write_text(path.read_text() + " " * 70_000)
+
+
+@pytest.mark.parametrize("spoil", [_open_file, _open_folder, _link, _linked_folder, _pipe, _folder, _huge])
+def test_a_policy_that_others_could_have_written_is_not_believed(ask, allow, sleeper, spoil):
+    """Links, open modes and things that are no small file refuse everything, at once."""
+    spoil(allow())
+    assert ask()["status"] == "refused"
+    assert adj(sleeper.pid) == 0
+
+
+def test_what_the_host_needs_is_never_changed(helper):
+    """Whatever the policy says, nobody reaches the way in or the manager itself."""
+    policy = helper.Policy(("set-adj",), ("*",), ("*",), (-1000, 1000), 1)
+    for unit in ("ssh.service", "sshd.service", "ssh@1-2.service", "systemd-journald.service", "init.scope"):
+        with pytest.raises(helper.RefusedError):
+            helper.check_unit(policy, unit)
+    helper.check_unit(policy, "web.service")
+
+
+def test_a_unit_is_the_outermost(helper):
+    """A user who names a unit of their own like one of the system's is not taken for it."""
+    units = {
+        "0::/system.slice/web.service\n": "web.service",
+        "0::/system.slice/web.service/worker.service\n": "web.service",
+        "0::/user.slice/user-7.slice/user@7.service/app.slice/web.service\n": "user@7.service",
+        "4:memory:/x\n1:name=systemd:/system.slice/db.service\n0::/\n": "db.service",
+        "0::/\n": "",
+        "0::/system.slice/a:b.service\n": "a:b.service",
+        "": "",
+    }
+    assert {text: helper.unit_of(text) for text in units} == units
+
+
+def test_changes_are_counted_from_the_records(ask, allow, place):
+    """The rate is what the records of the last hour say: results that were only asked for do not count."""
+    allow(changes_per_hour=2)
+    assert [ask(name=f"request-000{n}")["status"] for n in (1, 2, 3)] == ["done", "done", "refused"]
+    old = Path(place.state) / "request-0001"
+    os.utime(old, (old.stat().st_mtime - 4000,) * 2)
+    assert ask(name="request-0004")["status"] == "done"
+
+
+def test_asking_for_results_fills_no_disk(helper, place):
+    """Each unknown id that is asked for leaves a record, so there is an end to them."""
+    state = Path(place.state)
+    state.mkdir(mode=0o700)
+    for number in range(helper.MAX_RECORDS + 1):
+        (state / f"request-{number:05}").touch()
+    said = helper.answer('{"op": "result", "id": "one-too-many"}', place)
+    assert said["status"] == "refused"
+    assert not (state / "one-too-many").exists()
+
+
+def test_a_record_is_no_link(helper, place):
+    """A link in the place of a record is not followed."""
+    state = Path(place.state)
+    state.mkdir(mode=0o700)
+    (state / "outside").write_text('{"status": "done"}')
+    (state / "request-0001").symlink_to("outside")
+    assert helper.answer('{"op": "result", "id": "request-0001"}', place)["status"] == "unreadable"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"op": "run", "id": "request-0001", "steps": [], "shell": "sh"}',
+        '{"op": "result", "id": "request-0001", "steps": []}',
+        '{"op": "about", "id": "request-0001"}',
+        '{"op": "run", "id": "request-0001", "steps": [], "approver": "a\\nb"}',
+        '{"op": "run", "id": "request-0001", "steps": [{"do": ["set-adj"], "env": {}}]}',
+        '{"op": ["run"], "id": "request-0001"}',
+        '{"op": "run"}',
+        '{"op": "run", "id": "request-0001", "steps": "' + "x" * 70_000 + '"}',
+        "[" * 100_000,
+    ],
+)
+def test_only_requests_of_the_closed_set_are_taken(helper, place, allow, text):
+    """An unknown key, a missing one, a wrong type or too much of anything refuses the whole request."""
+    allow()
+    assert helper.answer(text, place)["status"] == "refused"
+    assert not list(Path(place.state).glob("request-*"))
+
+
+def test_the_policy_bounds_the_sent_form_too(helper, place, allow, ask):
+    """Where the owner wrote a policy it counts however the helper came; where there is none, sent code needs none."""
+    sent = place._replace(installed=False)
+    request = json.dumps({"op": "run", "id": "request-0001", "steps": [{"do": ["set-adj"], "stdin": ""}]})
+    allow(operations=[])
+    step = ["set-adj", "--pid", "4194300", "--start", "1", "--value", "5"]
+    request = json.dumps({"op": "run", "id": "request-0001", "steps": [{"do": step}]})
+    assert helper.answer(request, sent)["status"] == "refused"
+    Path(place.policy).unlink()
+    assert helper.answer(request, sent)["status"] == "failed"
+
+
+def test_what_the_helper_says_of_itself(helper, place, allow):
+    """It tells its version, its policy, and whether changes are frozen or refused."""
+    module = types.ModuleType("sent")
+    exec(installation.act_source(), module.__dict__)
+    module.SOURCE = installation.act_source()
+    about = '{"op": "about"}'
+    assert module.answer(about, place)["status"] == "refused"
+    allow(changes_per_hour=3)
+    said = module.answer(about, place)
+    assert (said["status"], said["policy"]["changes_per_hour"], len(said["version"])) == ("ready", 3, 64)
+    Path(place.frozen).touch()
+    assert module.answer(about, place)["status"] == "frozen"
+
+
+def test_every_request_is_noted_in_the_hosts_journal(ask, allow, place, helper, sleeper):
+    """One record each: who is said to have approved it, and what stood there before and after."""
+    import socket
+
+    allow()
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as journal:
+        journal.bind(place.journal)
+        journal.settimeout(30)
+        ask(50, approver="U0ALICE")
+        text = journal.recv(65_536).decode()
+        helper.answer('{"op": "run", "id": "a\\nb"}', place)
+        refused = journal.recv(65_536).decode()
+    fields = dict(line.split("=", 1) for line in text.splitlines())
+    assert fields["OOMBOT_REQUEST"] == "request-0001"
+    assert fields["OOMBOT_APPROVER"] == "U0ALICE"
+    assert fields["OOMBOT_STATUS"] == "done"
+    assert f"--pid {sleeper.pid}" in fields["MESSAGE"]
+    assert ": 0 -> 50" in fields["MESSAGE"]
+    assert "OOMBOT_STATUS=refused\n" in refused
+    assert all("=" in line for line in refused.splitlines())
