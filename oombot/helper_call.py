@@ -10,7 +10,7 @@ import json
 from typing import Final
 
 from oombot import facts
-from oombot.config import Helpers
+from oombot.config import Helpers, Settings
 from oombot.detectors.shape import Detector
 from oombot.facts import counter
 from oombot.facts import settings as host_settings
@@ -76,6 +76,14 @@ def act(helpers: Helpers, source: str, request: Json, *, sudo: bool = True) -> C
         return Command(argv=(ACT_HELPER,), stdin=text, sudo=True, forced=True)
     stdin = f"SOURCE = {source!r}\nexec(SOURCE)\nraise SystemExit(main({text!r}))\n"
     return Command(argv=("python3", "-I", "-"), stdin=stdin, sudo=sudo)
+
+
+def way(settings: Settings, host: str) -> str:
+    """How changes reach this host: records of a run are looked for where it was sent, or their absence says nothing."""
+    found = settings.host(host)
+    login = settings.ssh.act.user if settings.ssh.act else found.user or settings.ssh.user or "usual login"
+    where = "this machine" if found.local else found.address or found.name
+    return f"{settings.helpers_of(host)} helper as {login} on {where}"
 
 
 def _ask(request: Json) -> Command:

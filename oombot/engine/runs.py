@@ -103,12 +103,18 @@ class Runs:
         if fresh.digest != request.plan.digest:
             await self._stale(request, fresh)
             return
-        evidence = {"before": fresh.before}
+        way = helper_call.way(self._ctx.settings, request.plan.host)
+        evidence = {"before": fresh.before, "way": way}
         if not await self._move(request, "running", evidence=evidence):
             return
         running = replace(request, state="running", evidence=evidence)
         try:
-            result = await self._ask_helper(request, {"op": "run", "steps": plans.wire(request.plan.steps)})
+            body = {
+                "op": "run",
+                "steps": plans.wire(request.plan.steps),
+                "approver": request.approver or "unknown",
+            }
+            result = await self._ask_helper(request, body)
         except HostError as error:
             await self._lost(running, error)
             return
@@ -221,6 +227,8 @@ class Runs:
                 if not error.temporary:
                     break
             else:
+                if problem := self._unknown(request, result):
+                    break
                 if result.get("status") != "running":
                     await self._applied(request, result, None)
                     return
@@ -229,6 +237,16 @@ class Runs:
                 break
             await asyncio.sleep(wait_s)
         await self._finish(request, "unverified", {**request.evidence, "problems": [problem]})
+
+    def _unknown(self, request: Request, result: Mapping[str, Any]) -> str:
+        """Why this answer does not prove that nothing was run, although it knows of no run."""
+        status, then = result.get("status"), request.evidence.get("way")
+        now = helper_call.way(self._ctx.settings, request.plan.host)
+        if status == "refused":
+            return f"the host does not say whether it ran: {result.get('error')}"
+        if status in ("absent", "cancelled") and then != now:
+            return f"no record of it is found by the {now}, but it was sent by the {then or 'way of an older oombot'}"
+        return ""
 
     async def _applied(
         self, request: Request, result: Mapping[str, Any], before: HostSnapshot | None

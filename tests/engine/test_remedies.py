@@ -429,6 +429,34 @@ async def test_restart_in_each_state(tmp_path, state: str, ran: bool, ends: str,
         assert engine.chat.message(f"outcome:{request.id}").edits == 0
 
 
+@pytest.mark.parametrize(
+    "settings",
+    [
+        f"{SETTINGS}\nhelpers: installed\n",
+        f"{SETTINGS}\nssh: {{act: {{user: somebody}}}}\n",
+        SETTINGS.replace("name: host42", "name: host42, address: elsewhere"),
+    ],
+    ids=["helper", "login", "address"],
+)
+@pytest.mark.parametrize(("ran", "ends"), [(False, "unverified"), (True, "verified")])
+async def test_restart_by_another_way_proves_no_absence(
+    tmp_path, settings: str, ran: bool, ends: str
+) -> None:
+    """A record that is found counts; one that is not found where the run was not sent leaves it to a person."""
+    assert settings != SETTINGS
+    machine, chat, clock = FakeMachine(), FakeChat(), Clock()
+    async with build(tmp_path, machine=machine, chat=chat, clock=clock) as engine:
+        request = await engine.propose()
+        await _bring_to(engine, request.id, "running", ran=ran)
+    async with build(tmp_path, settings, machine=machine, chat=chat, clock=clock) as engine:
+        await engine.runs.recover()
+        await engine.finish()
+        assert (await engine.state(request.id), machine.writes) == (ends, int(ran))
+        stored = await engine.store.request(request.id)
+        assert stored is not None
+        assert ran or "but it was sent by the sent helper as" in stored.evidence["problems"][0]
+
+
 async def test_restart_long_after_approval_runs_nothing(tmp_path) -> None:
     """An approval that is older than run_within_s is not run by a bot that comes back late."""
     machine, chat, clock = FakeMachine(), FakeChat(), Clock()
@@ -470,8 +498,9 @@ async def _bring_to(engine: Engine, request_id: str, state: str, *, ran: bool) -
         audit = audit_line(
             engine.context, request, actor=BEN.user_id, event=other, state_from=one, state_to=other
         )
+        way = {"way": helper_call.way(engine.context.settings, "host42")} if other == "running" else None
         await engine.store.transition(
-            request.id, audit=audit, approver=BEN.user_id if other == "approved" else None
+            request.id, audit=audit, approver=BEN.user_id if other == "approved" else None, evidence=way
         )
     if ran:
         body = {"id": request.id, "op": "run", "steps": plans.wire(request.plan.steps)}
