@@ -3,12 +3,12 @@
 import os
 import secrets
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from oombot import app, catalog
+from oombot import app, catalog, installation
 from oombot.adapters.own_machine import look_at_file, look_at_machine, look_at_store
 from oombot.adapters.slack_checks import SlackChecks
 from oombot.adapters.slack_press import Trial, press
@@ -68,17 +68,15 @@ async def gather(wanted: Wanted, listener: Listener) -> Gathered:
             hosts,
             Doors(store=doors.store, machine=doors.machine, slack=doors.slack),
             clock=time.time,
-            helper_source=app.data_text("oombot_helper.py"),
+            helper_source=installation.act_source(),
         )
         found = await checkup.run(names, listener.done)
     return replace(
-        found, config_path=str(wanted.config), config_problems=problems, expected_versions=expected_versions()
+        found,
+        config_path=str(wanted.config),
+        config_problems=problems,
+        expected_versions=installation.expected_versions(),
     )
-
-
-def expected_versions() -> Mapping[str, str]:
-    """The installed helpers that this oombot would install, by name."""
-    return {}
 
 
 class _Doors:
