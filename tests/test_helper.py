@@ -376,7 +376,7 @@ def test_a_kill_in_the_middle_leaves_a_readable_truth(place, state, sleeper):
         while not (state / ID).exists():
             time.sleep(0.005)
         process.kill()
-    ask = f"\nraise SystemExit(main({json.dumps({'op': 'result', 'id': ID})!r}, {str(state)!r}))\n"
+    ask = f"\nraise SystemExit(main({json.dumps({'op': 'result', 'id': ID})!r}, Place(*{tuple(place)!r})))\n"
     result = subprocess.run(
         [sys.executable, "-I", "-"], input=SOURCE + ask, capture_output=True, text=True, check=True
     )
