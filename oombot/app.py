@@ -105,6 +105,8 @@ async def serve(
             tasks.spawn(_settle())
             await bot.runs.recover()
             await bot.cards.recover()
+            await bot.watch.load()
+            tasks.spawn(bot.watch.keep())
             for host in settings.hosts:
                 tasks.spawn(bot.watch.run(host.name))
             async with SlackListeners(chat, bot.desk, app_token=tokens.app):

@@ -14,7 +14,7 @@ class Position:
     """How far the log of a host has been read: the detector, its cursor and when the host last answered.
 
     `cursor` is None until this detector has caught up once; what happened before `baselined_s`, the host's own time
-    when it was first looked at, is history. `problem` says why the host is not followed as it should be, "" when it is.
+    when it was first looked at, is history. `detector` is "" while no log of it could be read.
     """
 
     host: str
@@ -22,7 +22,6 @@ class Position:
     cursor: str | None
     baselined_s: float | None
     last_seen_s: float | None
-    problem: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

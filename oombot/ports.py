@@ -85,6 +85,10 @@ class Store(Protocol):
         """How far the host's log has been read; None for a host never seen."""
         ...
 
+    async def positions(self) -> list[Position]:
+        """How far every host was read."""
+        ...
+
     async def save_position(self, position: Position) -> None:
         """Replace the host's position."""
         ...

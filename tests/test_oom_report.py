@@ -557,3 +557,14 @@ def test_table_beyond_all_bounds():
     (kill,) = parser.feed(Entry(text=MERGED.format(comm="x", pid=3), mono_s=1.1))
     assert kill.tasks == ()
     assert kill.oom_memcg == "/pod"
+
+
+def test_second_prints_are_kept_apart():
+    """A victim that is printed again with a stamp of its own is a second print, once; the same line again is none."""
+    line = "Memory cgroup out of memory: Killed process 7 (app) total-vm:9kB, anon-rss:1kB, file-rss:1kB, shmem-rss:0kB"
+    parser, kills = OomReportParser(), []
+    for mono_s in (5.0, 5.0, 5.001):
+        kills += parser.feed(Entry(text=line, mono_s=mono_s, kernel=True))
+    assert [kill.mono_s for kill in kills] == [5.0]
+    assert [kill.mono_s for kill in parser.repeats()] == [5.001]
+    assert parser.repeats() == []

@@ -182,7 +182,7 @@ def _migrate(connection: Connection, where: str) -> None:
     if current != script.get_current_head():
         command.upgrade(config, "head")
     # BEGIN IMMEDIATE is content with a file that may not be written; this is not
-    connection.execute(update(POSITIONS).where(false()).values(problem=""))
+    connection.execute(update(POSITIONS).where(false()).values(detector=""))
 
 
 def _sentence(where: str, fault: Exception) -> str:

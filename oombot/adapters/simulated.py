@@ -182,6 +182,7 @@ class SimulatedHosts:
         """Yield the replayed /dev/kmsg from its first record on, then what comes, until it is closed."""
         machine = self._machine(host)
         yield machine.mark.encode()
+        yield b"@@replayed"  # its first cards say so, before a reading does
         at = len(machine.log)
         for line in machine.log[:at]:
             yield line.encode()

@@ -102,6 +102,10 @@ class SqlStore:
         row = await self._one(select(POSITIONS).where(POSITIONS.c.host == host))
         return None if row is None else from_row(Position, row)
 
+    async def positions(self) -> list[Position]:
+        """How far every host was read."""
+        return [from_row(Position, row) for row in await self._all(select(POSITIONS))]
+
     async def save_position(self, position: Position) -> None:
         """Replace the host's position."""
         await self._batch.put(POSITIONS, to_json(position))

@@ -41,7 +41,6 @@ POSITIONS = Table(
     Column("cursor", Text),
     Column("baselined_s", Float),
     Column("last_seen_s", Float),
-    Column("problem", Text, nullable=False),
 )
 SNAPSHOTS = Table(
     "snapshots",

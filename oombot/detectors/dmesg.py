@@ -89,7 +89,8 @@ class DmesgReader:
         if self._cursor is None:
             return []
         if clock.boot_id != self._cursor["boot_id"]:
-            return [Gap(reason="the host was started anew; what its kernel wrote last was not seen")]
+            reason = "the host was started anew; what its kernel wrote last was not seen"
+            return [Gap(reason=reason, until_s=clock.booted_s)]
         self._from_s = float(self._cursor["mono_s"])
         return []
 

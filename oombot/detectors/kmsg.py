@@ -89,7 +89,8 @@ class KmsgReader:
         if cursor is None:
             return []
         if clock.boot_id != cursor["boot_id"]:
-            return [Gap(reason="the host was started anew; what its kernel wrote last was not seen")]
+            reason = "the host was started anew; what its kernel wrote last was not seen"
+            return [Gap(reason=reason, until_s=clock.booted_s)]
         self._last, self._gapless = int(cursor["seq"]), True
         return []
 
@@ -101,7 +102,9 @@ class KmsgReader:
         given: list[Entry | Gap | Live] = []
         if self._gapless and last is not None and record.seq > last + 1:
             lost = record.seq - last - 1
-            given.append(Gap(reason=f"the kernel has overwritten {lost} records before they were read"))
+            until_s = (self._clock or HostClock()).at(record.mono_s)
+            reason = f"the kernel has overwritten {lost} records before they were read"
+            given.append(Gap(reason=reason, until_s=until_s))
         if record.facility == 0:
             given.append(self._entry(record))
         return given

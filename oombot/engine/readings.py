@@ -43,6 +43,10 @@ class Readings:
 
     def kills(self, snapshot: HostSnapshot) -> list[OomKill]:
         """The kills that the reading's kernel log shows, oldest first."""
+        return merged(self.prints(snapshot))
+
+    def prints(self, snapshot: HostSnapshot) -> list[OomKill]:
+        """The kills as the log has printed them: a victim that its kernel counted twice is there twice."""
         log = snapshot.kernel_log
         detector = self._ctx.detectors.get(log.source or "")
         if detector is None:
@@ -52,5 +56,5 @@ class Readings:
         for line in log.lines:
             for item in reader.feed(line):
                 if isinstance(item, Entry):
-                    found += parser.feed(item)
-        return merged(found + parser.close())
+                    found += parser.feed(item) + parser.repeats()
+        return found + parser.close()

@@ -18,6 +18,7 @@ REPORT_S = 2.0  # of the kernel's clock; a report of one moment can reach syslog
 _STALL_S = 5.0  # between two lines of one report: a slow console, a host that hardly runs
 _MAX_WAITING = 64
 _MAX_SEEN = 512
+_REPEAT_S = 2.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +60,7 @@ class OomReportParser:
         self._group_mono_s: float | None = None
         self._last: tuple[OomKill, Context] | None = None
         self._seen: deque[_Seen] = deque(maxlen=_MAX_SEEN)
+        self._repeats: deque[OomKill] = deque(maxlen=_MAX_SEEN)
         self._generation = 0
         self._before: Entry | None = None
         self._clock: tuple[str | None, float | None] = (None, None)
@@ -83,6 +85,12 @@ class OomReportParser:
         kills += [kill for pid in list(self._waiting) for kill in self._give_up(pid)]
         self._report = self._scored = self._group = None
         return kills
+
+    def repeats(self) -> list[OomKill]:
+        """Second prints of kills given before, which the kernel has counted once more; each is told once."""
+        found = list(self._repeats)
+        self._repeats.clear()
+        return found
 
     # -------------------------------------------------------------- the kernel's clock
     def _pass_time(self, entry: Entry) -> list[OomKill]:
@@ -288,6 +296,8 @@ class OomReportParser:
         seen = _Seen(kill=kill, text=text, generation=self._generation)
         before = next((other for other in self._seen if _same(seen, other)), None)
         if before is not None and not _says_more(kill, before.kill):
+            if _repeats(kill, before.kill):
+                self._repeats.append(kill)
             return []
         self._seen.append(
             seen
@@ -314,6 +324,13 @@ def _name_state(text: str) -> bool | None:
 def _says_more(kill: OomKill, before: OomKill) -> bool:
     """Whether a whole kill line follows what had been told without one."""
     return kill.evidence == "kill_line" and before.evidence != "kill_line"
+
+
+def _repeats(kill: OomKill, before: OomKill) -> bool:
+    """A second kill line of one victim has a stamp of its own; the same line by another transport has not."""
+    if kill.mono_s is None or before.mono_s is None or kill.evidence != "kill_line":
+        return False
+    return 0 < abs(kill.mono_s - before.mono_s) <= _REPEAT_S
 
 
 def _same(one: _Seen, other: _Seen) -> bool:

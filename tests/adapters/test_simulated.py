@@ -70,6 +70,7 @@ async def test_a_follower_sees_the_kill(hosts):
     """The stream begins with the boot mark and numbers its records without a gap."""
     stream = hosts.follow("web-1", Command(argv=("anything",)))
     assert (await anext(stream)).startswith(b"@@boot ")
+    assert await anext(stream) == b"@@replayed"
     assert (await anext(stream)).startswith(b"5,0,0,-;Linux version")
     assert await anext(stream) == b"@@live"
     waiting = asyncio.ensure_future(anext(stream))

@@ -129,8 +129,8 @@ async def test_position_is_replaced(store):
     """A host has one position, the last one saved; a host never seen has none."""
     assert await store.position("web-1") is None
     await store.save_position(position("c1"))
-    await store.save_position(position("c2", problem="log unreadable", baselined_s=None))
-    assert await store.position("web-1") == position("c2", problem="log unreadable", baselined_s=None)
+    await store.save_position(position("c2", detector="kmsg", baselined_s=None))
+    assert await store.position("web-1") == position("c2", detector="kmsg", baselined_s=None)
     assert await store.position("web-2") is None
 
 

@@ -1,141 +1,12 @@
 """Watching: first contact is history, what happened meanwhile is late, nothing is lost or doubled."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
-import pytest
-
-from oombot import catalog
-from oombot.engine.watch import Watch
-from oombot.errors import HostUnreachableError
-from oombot.model import Command, CommandResult, HostSnapshot, KernelLog
-from tests.engine.conftest import Engine, build
-from tests.examples import NOW, a_process, a_snapshot
-from tests.fakes import Clock, FakeChat, FakeMachine
-
-BOOT = "b" * 8 + "-bbbb-bbbb-bbbb-" + "b" * 12
-UPTIME = 100_000.0
-KILL = (
-    "Memory cgroup out of memory: Killed process {pid} (java) total-vm:2000kB, anon-rss:1000kB, file-rss:4kB, "
-    "shmem-rss:0kB, UID:1000 pgtables:40kB oom_score_adj:0"
-)
-
-
-def record(sequence: int, text: str, *, at_s: float | None = None) -> bytes:
-    """One kmsg record of the kernel."""
-    mono_s = UPTIME - 1000 + sequence if at_s is None else at_s
-    return f"3,{sequence},{int(mono_s * 1e6)},-;{text}".encode()
-
-
-def kill(sequence: int, pid: int, *, at_s: float | None = None) -> bytes:
-    """A kill line on its own."""
-    return record(sequence, KILL.format(pid=pid), at_s=at_s)
-
-
-@dataclass
-class Log:
-    """A host whose kernel log is a list: what stands in it first, then what is written live."""
-
-    old: list[bytes] = field(default_factory=list)
-    live: asyncio.Queue[bytes | None] = field(default_factory=asyncio.Queue)
-    readable: bool = True
-    follows: int = 0
-    cut_before_live: int = 0  # that many times the link goes before the history is read
-
-    async def run(self, host: str, command: Command, *, timeout_s: float) -> CommandResult:
-        """Nothing is run here."""
-        raise HostUnreachableError("not in this test")
-
-    async def follow(self, host: str, command: Command) -> AsyncIterator[bytes]:
-        """The ring buffer, then the marker, then what comes; None cuts the link."""
-        self.follows += 1
-        yield f"@@boot {BOOT} {UPTIME} {int(NOW)}".encode()
-        for line in list(self.old):
-            yield line
-        if self.cut_before_live:
-            self.cut_before_live -= 1
-            raise HostUnreachableError("the link was lost")
-        yield b"@@live"
-        while True:
-            line = await self.live.get()
-            if line is None:
-                raise HostUnreachableError("the link was lost")
-            self.old.append(line)
-            yield line
-
-    # the readings of this host
-    async def now(self, host: str, *, timeout_s: float | None = None) -> HostSnapshot:
-        """A reading that only knows where the log is."""
-        source = "kmsg" if self.readable else None
-        log = KernelLog(
-            source=source, lines=(), problem="" if source else "permission denied", fix="usermod -aG adm"
-        )
-        return a_snapshot(a_process(), host=host, kernel_log=log, boot_id=BOOT)
-
-    def write(self, *lines: bytes) -> None:
-        """Let the kernel write."""
-        for line in lines:
-            self.live.put_nowait(line)
-
-    def cut(self) -> None:
-        """Cut the link."""
-        self.live.put_nowait(None)
-
-
-@dataclass
-class Watched:
-    """An engine that follows one such host."""
-
-    engine: Engine
-    log: Log
-    task: asyncio.Task[None]
-
-    async def until(self, probe: Callable[[], Any]) -> None:
-        """Wait for something to become true, sending what is due."""
-        for _ in range(400):
-            await self.engine.outbox.flush()
-            self.engine.clock.now += 0.05
-            if probe():
-                return
-            await asyncio.sleep(0.01)
-        pytest.fail("waited in vain")
-
-    async def caught_up(self) -> None:
-        """Wait until the history is read."""
-        for _ in range(400):
-            position = await self.engine.store.position("host42")
-            if position is not None and position.last_seen_s is not None:
-                return
-            await asyncio.sleep(0.01)
-        pytest.fail("never caught up")
-
-    @property
-    def cards(self) -> list[str]:
-        """Keys of the kill cards in Slack."""
-        return [message.key for message in self.engine.chat.posted if message.key.startswith("incident:")]
-
-    async def kills(self) -> list[tuple[int, bool]]:
-        """(pid, history) of every stored kill, oldest first."""
-        stored = await self.engine.store.incidents("host42")
-        return [(incident.kill.pid, incident.history) for incident in reversed(stored)]
-
-
-@asynccontextmanager
-async def watched(folder: Path, log: Log, chat: FakeChat, clock: Clock) -> AsyncIterator[Watched]:
-    """Follow until the test is over; doing it again in the same folder is a restart."""
-    async with build(folder, machine=FakeMachine(), chat=chat, clock=clock) as engine:
-        context = replace(engine.context, hosts=log, detectors=catalog.detectors())
-        watch = Watch(context, log, engine.cards)  # type: ignore[arg-type]
-        task = asyncio.create_task(watch.run("host42"))
-        try:
-            yield Watched(engine=engine, log=log, task=task)
-        finally:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+from oombot.following import Position
+from tests.engine.watching import KILL, UPTIME, Log, kill, record, watched
+from tests.examples import NOW
+from tests.fakes import Clock, FakeChat
 
 
 async def test_first_contact_is_history(tmp_path) -> None:
@@ -238,9 +109,12 @@ async def test_unreadable_log_is_remembered_as_unread(tmp_path) -> None:
     """A host whose log can not be read is no quiet host: it is tried again, and nothing is claimed."""
     log = Log(readable=False)
     async with watched(tmp_path, log, FakeChat(), Clock()) as host:
-        await asyncio.sleep(0.1)
-        assert log.follows == 0
-        assert await host.engine.store.position("host42") is None
+        for _ in range(3000):
+            position = await host.engine.store.position("host42")
+            if position is not None and log.counts > 3:
+                break
+            await asyncio.sleep(0.01)
+        assert (log.follows, position.detector, position.cursor, position.last_seen_s) == (0, "", None, None)
 
 
 async def test_kill_while_the_history_is_read_is_no_history(tmp_path) -> None:
@@ -294,21 +168,6 @@ async def test_store_that_fails_once_does_not_end_the_watch(tmp_path) -> None:
         assert log.follows == 2
 
 
-async def test_unheard_host_is_said_once(tmp_path) -> None:
-    """A host that can not be followed for two minutes is said in its channel, with the reason and the fix, once."""
-    log = Log(readable=False)
-    async with watched(tmp_path, log, FakeChat(), Clock()) as host:
-        await asyncio.sleep(0.1)
-        host.engine.clock.now += 121
-        await host.until(lambda: host.engine.chat.posted)
-        host.engine.clock.now += 300
-        await asyncio.sleep(1.2)
-        await host.engine.send()
-        [said] = host.engine.chat.posted
-        assert "permission denied" in said.view["text"]
-        assert "usermod -aG adm" in str(said.view["blocks"])
-
-
 async def test_each_gap_is_said(tmp_path) -> None:
     """Two gaps of the same kind at different places are two messages."""
     log = Log()
@@ -318,18 +177,6 @@ async def test_each_gap_is_said(tmp_path) -> None:
             kill(600, 7001, at_s=UPTIME), record(610, "x"), kill(611, 7002, at_s=UPTIME + 5), record(621, "y")
         )
         await host.until(lambda: len([m for m in host.engine.chat.posted if m.key.startswith("gap:")]) == 2)
-
-
-async def test_host_heard_again_is_said(tmp_path) -> None:
-    """When a host that was said to be unwatched is followed again, that message says so."""
-    log = Log(readable=False)
-    async with watched(tmp_path, log, FakeChat(), Clock()) as host:
-        await asyncio.sleep(0.1)
-        host.engine.clock.now += 121
-        await host.until(lambda: host.engine.chat.posted)
-        log.readable = True
-        await host.until(lambda: "watched again" in host.engine.chat.posted[0].view["text"])
-        assert len(host.engine.chat.posted) == 1
 
 
 async def test_kill_line_after_its_constraint_line_tells_more(tmp_path) -> None:
@@ -350,3 +197,58 @@ async def test_kill_line_after_its_constraint_line_tells_more(tmp_path) -> None:
             if stored.kill.anon_rss_kb:
                 break
         assert (stored.kill.anon_rss_kb, len(host.cards)) == (1000, 1)
+
+
+async def test_storm_is_five_cards_and_a_digest(tmp_path) -> None:
+    """Forty kills at once are five cards and one digest; only the cards make the host be looked at."""
+    log = Log()
+    async with watched(tmp_path, log, FakeChat(), Clock()) as host:
+        await host.caught_up()
+        log.write(*(kill(600 + n, 7000 + n) for n in range(40)))
+        await host.until(lambda: "35 kills on 1 host" in "".join(host.said("digest")))
+        assert (len(host.cards), len(host.said("digest"))) == (5, 1)
+        stored = await host.engine.store.incidents("host42")
+        assert len({incident.kill.pid for incident in stored}) == 40
+        assert len({incident.message_key for incident in stored}) == 6
+        host.engine.clock.now += 61
+        log.write(kill(700, 8000))
+        await host.until(lambda: len(host.cards) == 6)
+
+
+async def test_storm_goes_on_in_its_digest_after_a_restart(tmp_path) -> None:
+    """A bot that dies in a storm names the kills of its absence in the same digest, and none of them twice."""
+    log, chat, clock = Log(), FakeChat(), Clock()
+    async with watched(tmp_path, log, chat, clock) as host:
+        await host.caught_up()
+        log.write(*(kill(600 + n, 7000 + n) for n in range(10)))
+        await host.until(lambda: "5 kills on 1 host" in "".join(host.said("digest")))
+    log.old += [kill(610 + n, 7010 + n) for n in range(10)]
+    async with watched(tmp_path, log, chat, clock) as host:
+        await host.until(lambda: "15 kills on 1 host" in "".join(host.said("digest")))
+        assert (len(host.cards), len(host.said("digest"))) == (5, 1)
+
+
+async def test_gap_says_from_when_to_when(tmp_path) -> None:
+    """A stretch that the ring has lost is told with its beginning and its end, by the host's clock."""
+    log = Log()
+    async with watched(tmp_path, log, FakeChat(), Clock()) as host:
+        await host.caught_up()
+        log.write(kill(600, 7001), record(900, "something else", at_s=UPTIME - 50), kill(901, 7003))
+        await host.until(lambda: host.said("gap"))
+        [gap] = [m for m in host.engine.chat.posted if m.key.startswith("gap:")]
+        assert f"<!date^{int(NOW - 400)}" in str(gap.view["blocks"])
+        assert f"<!date^{int(NOW - 50)}" in str(gap.view["blocks"])
+
+
+async def test_known_journal_is_followed_without_a_reading(tmp_path) -> None:
+    """A host that comes back is followed at once from its cursor: what it wrote meanwhile is not waited for."""
+    log, chat, clock = Log(), FakeChat(), Clock()
+    cursor = f"s={'0' * 20};i=1@{int(NOW) - 100}"
+    async with watched(tmp_path, log, chat, clock, hosts=()) as host:
+        await host.engine.store.save_position(
+            Position(host="host42", detector="journald", cursor=cursor, baselined_s=1.0, last_seen_s=NOW - 90)
+        )
+    log.readings = 0
+    async with watched(tmp_path, log, chat, clock) as host:
+        await host.until(lambda: log.follows == 1)
+        assert log.readings == 0

@@ -21,6 +21,8 @@ def upgrade() -> None:
     _fill_in()
     op.create_index("ix_incidents_channel_seen_s", "incidents", ["channel", "seen_s"])
     op.create_index("ix_incidents_message_key", "incidents", ["message_key"])
+    with op.batch_alter_table("positions") as positions:
+        positions.drop_column("problem")  # never filled: outages say it
     op.create_table(
         "reckonings",
         sa.Column("host", sa.String, primary_key=True),
