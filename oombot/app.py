@@ -26,6 +26,7 @@ from oombot.engine.answers import Answers
 from oombot.engine.cards import Cards
 from oombot.engine.context import Context
 from oombot.engine.desk import Desk
+from oombot.engine.fleet import Fleet
 from oombot.engine.outbox import Outbox
 from oombot.engine.people import People
 from oombot.engine.readings import Readings
@@ -49,6 +50,7 @@ class Bot:
     context: Context
     readings: Readings
     answers: Answers
+    fleet: Fleet
     outbox: Outbox
     cards: Cards
     runs: Runs
@@ -66,14 +68,22 @@ def wire(context: Context) -> Bot:
         Runs(context, readings, people, outbox),
     )
     remedies = Remedies(context, readings, people, runs)
+    fleet = Fleet(context, readings, answers)
     desk = Desk(
-        context=context, readings=readings, answers=answers, remedies=remedies, people=people, cards=cards
+        context=context,
+        readings=readings,
+        answers=answers,
+        remedies=remedies,
+        people=people,
+        cards=cards,
+        fleet=fleet,
     )
     watch = Watch(context, readings, cards)
     return Bot(
         context=context,
         readings=readings,
         answers=answers,
+        fleet=fleet,
         outbox=outbox,
         cards=cards,
         runs=runs,
@@ -105,6 +115,7 @@ async def serve(
             tasks.spawn(_settle())
             await bot.runs.recover()
             await bot.cards.recover()
+            await bot.fleet.recover()
             await bot.watch.load()
             tasks.spawn(bot.watch.keep())
             for host in settings.hosts:

@@ -169,6 +169,10 @@ class Store(Protocol):
         """One message by its key."""
         ...
 
+    async def messages(self, prefix: str, *, limit: int = 200) -> list[Message]:
+        """The newest messages whose keys begin so."""
+        ...
+
     async def message_posting(self, key: str, at_s: float) -> None:
         """Say that the first post is about to be tried (before it is)."""
         ...

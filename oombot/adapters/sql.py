@@ -218,6 +218,12 @@ class SqlStore:
         row = await self._one(select(MESSAGES).where(MESSAGES.c.key == key))
         return None if row is None else from_row(Message, row)
 
+    async def messages(self, prefix: str, *, limit: int = 200) -> list[Message]:
+        """The newest messages whose keys begin so."""
+        those = select(MESSAGES).where(MESSAGES.c.key.startswith(prefix, autoescape=True))
+        rows = await self._all(those.order_by(MESSAGES.c.seq.desc()).limit(limit))
+        return [from_row(Message, row) for row in rows]
+
     async def message_posting(self, key: str, at_s: float) -> None:
         """Say that the first post is about to be tried (before it is)."""
         await self._set_message(key, posting_s=at_s)

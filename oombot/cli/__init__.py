@@ -78,13 +78,17 @@ def demo(
 
 @app.command()
 def ask(
-    host: Annotated[str, typer.Argument(help="A host of the configuration.")],
+    host: Annotated[str, typer.Argument(help="A host, or many: web*, web[01-40], group:db, tag:x, fleet.")],
     target: Annotated[str, typer.Argument(help="A PID, a process name or a unit.")] = "",
     since: Annotated[str, typer.Option(help="How far back: 45s, 30m, 2h, 7d.")] = "",
     as_json: Annotated[bool, typer.Option("--json", help="The same as data.")] = False,
     config: ConfigOption = CONFIG,
 ) -> None:
-    """Ask a host: was it the OOM killer, who died, why, who is next. Works without Slack."""
+    """Ask a host: was it the OOM killer, who died, why, who is next. Works without Slack.
+
+    A pattern ranks many hosts: who was killed, who is closest to it, who could not be asked. Exit 0 when every host
+    was read, 1 when one could not be asked, 2 for a mistake.
+    """
     from oombot.cli.ask import ask as ask_host
 
     words = [host, *([target] if target else []), *(["since", since] if since else [])]

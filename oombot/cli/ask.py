@@ -2,16 +2,17 @@
 
 import asyncio
 import json
-from dataclasses import asdict
-from datetime import UTC, datetime
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
 from oombot import app, triage
-from oombot.cli.drawing import cell, plain
-from oombot.engine.answers import question
+from oombot.cli.drawing import cell, plain, when
+from oombot.cli.fleet import ask_fleet
+from oombot.config import Settings
+from oombot.engine.answers import Question, question
 from oombot.errors import HostError
 
 SYMBOLS = {
@@ -22,8 +23,17 @@ SYMBOLS = {
 
 
 def ask(text: str, *, config: Path, as_json: bool) -> int:
-    """Ask and draw; exit 0 when the host was read, 1 when it could not be asked (what is stored is shown)."""
-    diagnosis, matches, problem, fix = asyncio.run(_ask(text, config))
+    """Ask and draw; exit 0 when the host was read, 1 when it could not be asked (what is stored is shown).
+
+    A pattern asks every host that it means.
+    """
+    settings = app.load_settings(config)
+    asked = question(text)
+    selection = settings.selection(asked.host)
+    if not selection.plain:
+        return asyncio.run(ask_fleet(settings, asked, selection, as_json=as_json))
+    asked = replace(asked, host=selection.names[0])
+    diagnosis, matches, problem, fix = asyncio.run(_ask(asked, settings))
     if as_json:
         Console(soft_wrap=True).print_json(json.dumps(_as_data(diagnosis, matches, problem)), highlight=False)
     elif matches:
@@ -37,10 +47,9 @@ def ask(text: str, *, config: Path, as_json: bool) -> int:
     return 1 if problem else 0
 
 
-async def _ask(text: str, config: Path) -> tuple[triage.Diagnosis, tuple[triage.Match, ...], str, str]:
-    settings = app.load_settings(config)
-    asked = question(text)
-    settings.host(asked.host)
+async def _ask(
+    asked: Question, settings: Settings
+) -> tuple[triage.Diagnosis, tuple[triage.Match, ...], str, str]:
     async with app.offline(settings) as bot:
         try:
             snapshot = await bot.readings.now(asked.host, asked=True)
@@ -114,15 +123,3 @@ def _draw_lists(console: Console, diagnosis: triage.Diagnosis) -> None:
     console.print(plain(diagnosis.scores_note), markup=False, style="dim")
     if diagnosis.incomplete:
         console.print(plain(diagnosis.incomplete), markup=False, style="yellow")
-
-
-def when(time_s: float | None, *, approximate: bool) -> str | None:
-    """A point in time for a terminal, in its own zone; a derived one is marked."""
-    try:
-        moment = datetime.fromtimestamp(time_s, tz=UTC) if time_s is not None else None
-        text = moment.astimezone().strftime("%Y-%m-%d %H:%M:%S") if moment is not None else None
-    except (ValueError, OverflowError, OSError):
-        text = None  # a log may claim any year
-    if text is None:
-        return None
-    return f"~{text}" if approximate else text

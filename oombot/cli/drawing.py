@@ -1,6 +1,7 @@
 """What every drawing on a terminal needs: hostile strings made harmless."""
 
 import unicodedata
+from datetime import UTC, datetime
 
 from rich.text import Text
 
@@ -15,3 +16,15 @@ def plain(text: str) -> str:
 def cell(value: object) -> Text:
     """A value as a table cell: never read as markup; unknown is a dash."""
     return Text("–" if value is None or value == "" else plain(str(value)).replace("\n", " "))
+
+
+def when(time_s: float | None, *, approximate: bool) -> str | None:
+    """A point in time for a terminal, in its own zone; a derived one is marked."""
+    try:
+        moment = datetime.fromtimestamp(time_s, tz=UTC) if time_s is not None else None
+        text = moment.astimezone().strftime("%Y-%m-%d %H:%M:%S") if moment is not None else None
+    except (ValueError, OverflowError, OSError):
+        text = None  # a log may claim any year
+    if text is None:
+        return None
+    return f"~{text}" if approximate else text

@@ -15,8 +15,7 @@ from oombot import app
 from oombot.adapters import ssh_trust
 from oombot.adapters.sql import SqlStore
 from oombot.adapters.ssh_known import Offer
-from oombot.cli.ask import when
-from oombot.cli.drawing import cell, plain
+from oombot.cli.drawing import cell, plain, when
 from oombot.config import Host, Settings
 from oombot.errors import HostError, UnknownHostError
 

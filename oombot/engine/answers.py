@@ -15,6 +15,8 @@ from oombot.sameness import same_kill
 REMEMBERED = 200
 KNOWN = 500
 CANDIDATES = 50
+_AFTER_COMMA = re.compile(r",\s+")
+_LINK = re.compile(r"<(?:https?://|tel:|mailto:)[^|>]*\|(?P<shown>[^>]*)>")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,7 +36,7 @@ class Question:
 
 def question(text: str) -> Question:
     """Parse the words after `/oom`; RefusedError says what was not understood."""
-    words = [unlinked(word) for word in text.split()]
+    words = [unlinked(word) for word in _AFTER_COMMA.sub(",", text).split()]
     since = None
     if len(words) >= 2 and words[-2] == "since":
         since = duration_s(words[-1])
@@ -74,7 +76,7 @@ class Answers:
         return triage.diagnose(
             host=asked.host,
             snapshot=snapshot,
-            kills=await self._kills(asked.host, snapshot),
+            kills=await self.kills(asked.host, snapshot),
             since_s=since,
             target=matches[0] if len(matches) == 1 else None,
             asked=asked.target,
@@ -101,7 +103,7 @@ class Answers:
         """What the word after the host may mean."""
         return triage.find(snapshot, asked.target) if snapshot is not None and asked.target else ()
 
-    async def _kills(self, host: str, snapshot: HostSnapshot | None) -> list[OomKill]:
+    async def kills(self, host: str, snapshot: HostSnapshot | None) -> list[OomKill]:
         """Every known kill: the log's own and those that only the store still knows."""
         read = self._readings.kills(snapshot) if snapshot is not None else []
         stored = [incident.kill for incident in await self._ctx.store.incidents(host, limit=KNOWN)]
@@ -139,6 +141,7 @@ class Answers:
             mode=self._ctx.settings.mode,
             ask=None if asker else ask,
             asker=asker,
+            runbook=self._ctx.settings.runbook(asked.host),
         )
 
     async def _incident_id(self, host: str, diagnosis: triage.Diagnosis) -> str | None:
@@ -153,6 +156,5 @@ class Answers:
 
 
 def unlinked(word: str) -> str:
-    """A host name that Slack has turned into a link (`<http://host42|host42>`), as it was typed."""
-    match = re.fullmatch(r"<(?:https?://|tel:|mailto:)[^|>]*\|(?P<shown>[^>]*)>", word)
-    return match["shown"] if match else word
+    """Host names that Slack has turned into links (`<http://host42|host42>`), as they were typed."""
+    return _LINK.sub(r"\g<shown>", word)

@@ -7,7 +7,7 @@ from oombot.engine.context import Context
 from oombot.engine.drafts import incident_key
 from oombot.engine.looks import AGAIN_S, Looks
 from oombot.engine.readings import Readings
-from oombot.errors import RefusedError
+from oombot.errors import RefusedError, UnknownHostError
 from oombot.following import Card, Digest
 from oombot.model import Draft, Gap, HostSnapshot, Incident
 
@@ -55,6 +55,7 @@ class Cards:
             late=story.late,
             replayed=replayed or (snapshot is not None and snapshot.replayed),
             suggestion=self._suggestion(incident, snapshot),
+            runbook=self._runbook(incident.host),
         )
         return Draft(key=incident_key(incident.id), channel=incident.channel, view=view)
 
@@ -150,6 +151,13 @@ class Cards:
             if params is not None:
                 return name, params
         return None
+
+    def _runbook(self, host: str) -> str | None:
+        """The link of the host's group; a kill of a host that was taken out since has none."""
+        try:
+            return self._ctx.settings.runbook(host)
+        except UnknownHostError:
+            return None
 
     def _suggestion(self, incident: Incident, snapshot: HostSnapshot | None) -> str | None:
         if snapshot is None:

@@ -2,17 +2,19 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from oombot.engine.answers import Answers, Question, question, unlinked
 from oombot.engine.cards import Cards
 from oombot.engine.context import Context
 from oombot.engine.drafts import incident_key
+from oombot.engine.fleet import Fleet, survey_of
 from oombot.engine.people import People
 from oombot.engine.readings import Readings
 from oombot.engine.remedies import Remedies
 from oombot.errors import ConfigError, HostError, OombotError, RefusedError
+from oombot.inventory.roster import Selection
 from oombot.model import Audit, Draft, HostSnapshot, Incident, Json, Person
 
 ANSWER_WITHIN_S = 8.0  # a person waits no longer for a host: what is stored is shown, and edited later
@@ -57,10 +59,11 @@ class Desk:
     remedies: Remedies
     people: People
     cards: Cards
+    fleet: Fleet
     patience_s: float = ANSWER_WITHIN_S
 
     async def command(self, visit: Visit, text: str) -> None:
-        """`/oom …`: help, a fix, or a question about a host."""
+        """`/oom …`: help, a fix, or a question about a host or many."""
         with_errors = self._guarded(visit)
         words = text.split()
         if not words or words[0] == "help":
@@ -121,7 +124,11 @@ class Desk:
     async def _ask(self, visit: Visit, text: str) -> None:
         await self.people.check(visit.person)
         asked = question(text)
-        self.context.settings.host(asked.host)
+        selection = self.context.settings.selection(asked.host)
+        if not selection.plain:
+            await self._ask_fleet(visit, asked, selection)
+            return
+        asked = replace(asked, host=selection.names[0])
         reading = asyncio.ensure_future(self.readings.now(asked.host, timeout_s=LATE_ANSWER_S, asked=True))
         try:
             snapshot = await asyncio.wait_for(asyncio.shield(reading), self.patience_s)
@@ -133,6 +140,33 @@ class Desk:
             await visit.say(await self.answers.stale(asked, str(error), fix=error.fix), False)
             return
         await visit.say(await self.answers.fresh(asked, snapshot), False)
+
+    async def _ask_fleet(self, visit: Visit, asked: Question, selection: Selection) -> None:
+        """An overview in the channel: it is edited for longer than an answer to one person can be."""
+        if asked.target:
+            raise RefusedError(
+                "A process or a unit is asked of one host; nothing was asked.",
+                fix=f"/oom HOST {asked.target}",
+            )
+        survey = survey_of(selection, asked.since_s, self.context.settings.since_s)
+        key = await self.fleet.post(survey, visit.channel_id, visit.person.user_id)
+        count = len(selection.names)
+        hosts = "1 host" if count == 1 else f"{count} hosts"
+        text = f"Asking {hosts}. The overview is a message in this channel, and grows as they answer."
+        await visit.say(self.context.views.notice(text), False)
+        self.context.spawn(self._tell_if_refused(key, visit.say))
+
+    async def _tell_if_refused(self, key: str, say: Say) -> None:
+        """Tell the asker when Slack does not take the message: the bot may not be in their channel."""
+        for _ in range(ATTACH_TRIES):
+            message = await self.context.store.message(key)
+            if message is None or message.ts is not None:
+                return
+            if message.error:
+                text = f"The overview could not be posted here: {message.error}"
+                await say(self.context.views.notice(text, fix="/invite @oombot, then ask again"), False)
+                return
+            await asyncio.sleep(ATTACH_AGAIN_S)
 
     async def _answer_late(self, asked: Question, reading: "asyncio.Future[HostSnapshot]", say: Say) -> None:
         try:

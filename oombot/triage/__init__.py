@@ -4,6 +4,7 @@ from oombot.triage.amounts import age, ordinal, size
 from oombot.triage.diagnoses import Diagnosis, KillLine, diagnose
 from oombot.triage.machine import Consumer, Memory, consumers, memory
 from oombot.triage.matches import Match, find
+from oombot.triage.overview import Overview, Seen, observed, overview, ranked, unheard
 from oombot.triage.scores import ScoreLine
 from oombot.triage.stories import KillStory, about_kill
 from oombot.triage.targets import Target
@@ -18,7 +19,9 @@ __all__ = [
     "KillStory",
     "Match",
     "Memory",
+    "Overview",
     "ScoreLine",
+    "Seen",
     "Target",
     "Workload",
     "about_kill",
@@ -27,7 +30,11 @@ __all__ = [
     "diagnose",
     "find",
     "memory",
+    "observed",
     "ordinal",
+    "overview",
+    "ranked",
     "size",
+    "unheard",
     "workload",
 ]

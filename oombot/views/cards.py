@@ -10,13 +10,14 @@ from jinja2 import TemplateError
 from oombot.errors import ViewError
 from oombot.following import Digest, Outage
 from oombot.model import Process, Request
-from oombot.triage import Diagnosis, KillStory, Match
+from oombot.triage import Diagnosis, KillStory, Match, Overview
 from oombot.views import contexts
 from oombot.views.contexts import Mode, candidates_of, evidence_of
 from oombot.views.escaping import environment
 from oombot.views.validation import problems_of
 
 _LISTED = 15
+ASKING = "fleet-asking"
 
 __all__ = ["Mode", "Views"]
 
@@ -55,8 +56,9 @@ class Views:
         late: bool = False,
         replayed: bool = False,
         suggestion: str | None = None,
+        runbook: str | None = None,
     ) -> dict[str, Any]:
-        """Show the kill card; `suggestion` is the label of the first button."""
+        """Show the kill card; `suggestion` is the label of the first button, `runbook` the group's link."""
         context = contexts.Incident(
             story=story,
             incident_id=incident_id,
@@ -64,6 +66,7 @@ class Views:
             late=late or story.late,
             replayed=replayed,
             suggestion=suggestion,
+            runbook=runbook,
         )
         return self.render("incident", context)
 
@@ -75,10 +78,11 @@ class Views:
         mode: str,
         ask: str | None,
         asker: str | None = None,
+        runbook: str | None = None,
     ) -> dict[str, Any]:
         """Show the answer to /oom: `ask` gives it a Share button, `asker` names who asked in a shared one."""
         context = contexts.Triage(
-            diagnosis=diagnosis, incident_id=incident_id, mode=mode, ask=ask, asker=asker
+            diagnosis=diagnosis, incident_id=incident_id, mode=mode, ask=ask, asker=asker, runbook=runbook
         )
         return self.render("triage", context)
 
@@ -95,6 +99,20 @@ class Views:
         listed = tuple(matches[:_LISTED])
         context = contexts.Matches(host=host, asked=asked, matches=listed, more=len(matches) - len(listed))
         return self.render("matches", context)
+
+    def fleet(self, overview: Overview, *, asker: str = "") -> dict[str, Any]:
+        """Rank the hosts of a fleet, as far as they have answered."""
+        return self.render("fleet", contexts.Fleet(overview=overview, asker=asker, asking=ASKING))
+
+    def fleet_interrupted(self, view: Mapping[str, Any]) -> dict[str, Any] | None:
+        """The overview that a restart cut off, saying so; None for one that was finished."""
+        if not any(block.get("block_id") == ASKING for block in view["blocks"]):
+            return None
+        blocks = [
+            _interrupted(block) if block.get("block_id") == ASKING else block for block in view["blocks"]
+        ]
+        text = str(view["text"]).removesuffix(" Still asking.") + " Interrupted by a restart of oombot."
+        return {**view, "text": text, "blocks": blocks}
 
     def host_gap(
         self,
@@ -239,3 +257,15 @@ class Views:
             undo_of=request.undo_of,
             evidence=evidence_of(request.evidence),
         )
+
+
+def _interrupted(block: Mapping[str, Any]) -> dict[str, Any]:
+    """The block that told the progress, as a last word."""
+    [told] = block["elements"]
+    text = (
+        str(told["text"])
+        .removeprefix(":hourglass_flowing_sand: ")
+        .replace("; waiting for ", "; no answer from ", 1)
+    )
+    text = f":warning: interrupted by a restart of oombot, ask again · {text}"
+    return {"type": "context", "elements": [{**told, "text": text}]}

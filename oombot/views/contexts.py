@@ -6,7 +6,7 @@ from typing import Literal
 
 from oombot.following import Digest, DigestLine, Outage
 from oombot.model import Json, Plan, Process, Request
-from oombot.triage import Diagnosis, KillStory, Match, size
+from oombot.triage import Diagnosis, KillStory, Match, Overview, size
 
 Mode = Literal["observe", "propose", "apply"]
 _BLOCK_LINES = 7
@@ -23,6 +23,7 @@ class Incident:
     late: bool
     replayed: bool
     suggestion: str | None
+    runbook: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +35,7 @@ class Triage:
     mode: str
     ask: str | None
     asker: str | None
+    runbook: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,6 +116,15 @@ class Matches:
     asked: str
     matches: tuple[Match, ...]
     more: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fleet:
+    """The overview of many hosts; `asking` marks the block that is there while hosts are still asked."""
+
+    overview: Overview
+    asker: str
+    asking: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,6 +15,7 @@ from jinja2 import DictLoader, Environment, StrictUndefined, Undefined
 from markupsafe import Markup
 
 from oombot.errors import ViewError
+from oombot.inventory import names
 from oombot.model import Command
 
 CLIP = 300
@@ -47,6 +48,7 @@ def environment(templates: Mapping[str, str]) -> Environment:
         "argv": argv,
         "command": command,
         "exact": exact,
+        "link": link,
         "log": log,
         "mention": mention,
         "opaque": opaque,
@@ -130,6 +132,13 @@ def approver(who: str) -> Markup:
     if _GROUP.fullmatch(who):
         return Markup(f"<!subteam^{who}>")  # noqa: S704 (a pattern of capitals and digits)
     return mention(who)
+
+
+def link(url: str, label: str) -> Markup:
+    """Link to a page that the configuration names; what is no plain https URL is shown as text."""
+    if not re.fullmatch(names.RUNBOOK.strip("^$"), url):
+        return _json(_escaped(clean(url), _SLACK, CLIP))
+    return _json(f"<{url.replace('&', '&amp;')}|{_escaped(clean(label), _SLACK, 80)}>")
 
 
 def when(at_s: float | None, form: str = "{date_short_pretty} {time_secs}") -> Markup:

@@ -15,6 +15,7 @@ from oombot.engine.answers import Answers
 from oombot.engine.cards import Cards
 from oombot.engine.context import Context
 from oombot.engine.desk import Desk
+from oombot.engine.fleet import Fleet, Pace
 from oombot.engine.outbox import Outbox
 from oombot.engine.people import People
 from oombot.engine.remedies import Remedies
@@ -50,6 +51,7 @@ class Engine:
     runs: Runs
     cards: Cards
     desk: Desk
+    fleet: Fleet
 
     async def propose(self, person: Person = ADA) -> Any:
         """A pending request for +500, posted."""
@@ -86,7 +88,13 @@ class QuickOutbox(Outbox):
 
 @asynccontextmanager
 async def build(
-    folder: Path, settings: str = SETTINGS, *, machine: FakeMachine, chat: FakeChat, clock: Clock
+    folder: Path,
+    settings: str = SETTINGS,
+    *,
+    machine: FakeMachine,
+    chat: FakeChat,
+    clock: Clock,
+    pace: Pace | None = None,
 ) -> AsyncIterator[Engine]:
     """Yield an engine on the store in `folder`; building it again there is a restart."""
     spawned, ids = Spawned(), itertools.count(1)
@@ -113,8 +121,15 @@ async def build(
             Answers(context, readings),
         )
         remedies = Remedies(context, readings, people, runs)
+        fleet = Fleet(context, readings, answers, pace=pace)
         desk = Desk(
-            context=context, readings=readings, answers=answers, remedies=remedies, people=people, cards=cards
+            context=context,
+            readings=readings,
+            answers=answers,
+            remedies=remedies,
+            people=people,
+            cards=cards,
+            fleet=fleet,
         )
         made = Engine(
             context=context,
@@ -128,6 +143,7 @@ async def build(
             runs=runs,
             cards=cards,
             desk=desk,
+            fleet=fleet,
         )
         try:
             yield made

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from oombot.following import Digest, DigestLine, Outage
-from oombot.triage import about_kill, diagnose, find
+from oombot.triage import about_kill, diagnose, find, observed, overview, unheard
 
 HERE = Path(__file__).parent
 DONE = {
@@ -64,9 +64,74 @@ def _outage(n, hosts, **fields):
     )
 
 
+HOSTS = ("web01", "web02", "web03")
+
+
+def _fleet(n, seen, *, hosts=HOSTS, phase="done", missing=()):
+    return overview(
+        "web*",
+        hosts,
+        seen,
+        phase=phase,
+        span_s=7 * 86400,
+        took_s=3.2,
+        missing=missing,
+        command="oombot ask 'web*'",
+    )
+
+
+def _killed(n, host, *kills):
+    return observed(n.snapshot(host=host), kills or (n.kill(),), since_s=n.NOW_S - 7 * 86400)
+
+
+def _quiet(n, host, **fields):
+    log = n.log(since_s=n.NOW_S - 9 * 86400)
+    fields = {"oom_kill_count": 0, "kernel_log": log} | fields
+    return observed(n.snapshot(host=host, **fields), (), since_s=n.NOW_S - 7 * 86400)
+
+
+def _three(n):
+    gone = unheard(
+        "web03", "web03 can not be reached: timed out.", (), since_s=0.0, fix="oombot hosts test web03"
+    )
+    return {"web01": _killed(n, "web01"), "web02": _quiet(n, "web02"), "web03": gone}
+
+
+def _many(n):
+    """More of everything than is shown, also kills on record of hosts that could not be asked."""
+    hosts = [f"web{i:03d}" for i in range(120)]
+    seen = {}
+    for i, host in enumerate(hosts):
+        if i < 40:
+            seen[host] = _killed(
+                n, host, *(n.kill(pid=i + k, time_s=n.NOW_S - 60 * i - k) for k in range(1 + i % 3))
+            )
+        elif i < 80:
+            memory = {"MemTotal": 8_000_000, "MemAvailable": 90_000 * (i - 39), "SwapTotal": 0, "SwapFree": 0}
+            seen[host] = _quiet(n, host, memory_kb=memory, pressure=None)
+        elif i < 84:
+            problem = n.log(source=None, problem="permission denied")
+            seen[host] = _quiet(n, host, memory_kb={}, pressure=None, cgroups={}, kernel_log=problem)
+        else:
+            kills = [n.kill()] if i == 90 else ()
+            text = (
+                f"{host} can not be reached: {'abcdefgh'[i % 8]}."
+                if i > 90
+                else f"{host} timed out after {i} s."
+            )
+            seen[host] = unheard(host, text, kills, since_s=0.0, fix=f"oombot hosts test {host}")
+    return _fleet(n, seen, hosts=hosts)
+
+
 CASES = {
     "incident/back": lambda v, n: v.incident(
         _story(n), incident_id="inc-1", mode="apply", suggestion="Protect java (pid 5120)"
+    ),
+    "incident/runbook": lambda v, n: v.incident(
+        _story(n), incident_id="inc-1", mode="propose", runbook="https://wiki.example.net/db?a=1&b=2"
+    ),
+    "triage/runbook": lambda v, n: v.triage(
+        _answer(n), mode="propose", ask="ask-1", runbook="https://wiki.example.net/db"
     ),
     "incident/from-the-log": lambda v, n: v.incident(
         _story(n, snapshot=None, earlier=[]), incident_id="inc-1", mode="propose"
@@ -248,6 +313,28 @@ CASES = {
     "matches/several": lambda v, n: v.matches("host42", "nginx", find(n.snapshot(), "nginx")),
     "matches/many": lambda v, n: v.matches("host42", "nginx", find(n.snapshot(), "nginx") * 9),
     "matches/none": lambda v, n: v.matches("host42", "apache", ()),
+    "fleet/asking-none-yet": lambda v, n: v.fleet(_fleet(n, {}, phase="asking"), asker="U0ADA0001"),
+    "fleet/asking": lambda v, n: v.fleet(
+        _fleet(n, {"web01": _killed(n, "web01")}, phase="asking"), asker="U0ADA0001"
+    ),
+    "fleet/interrupted": lambda v, n: v.fleet_interrupted(
+        v.fleet(_fleet(n, {"web01": _killed(n, "web01")}, phase="asking"), asker="U0ADA0001")
+    ),
+    "fleet/done": lambda v, n: v.fleet(_fleet(n, _three(n)), asker="U0ADA0001"),
+    "fleet/quiet": lambda v, n: v.fleet(
+        _fleet(n, {name: _quiet(n, name) for name in HOSTS}), asker="U0ADA0001"
+    ),
+    "fleet/late": lambda v, n: v.fleet(
+        _fleet(
+            n,
+            {name: unheard(name, f"{name} is gone", (), since_s=0.0, late=True) for name in HOSTS},
+            phase="late",
+        )
+    ),
+    "fleet/missing": lambda v, n: v.fleet(
+        _fleet(n, _three(n), missing=[f"web{i:02d}" for i in range(4, 12)]), asker="U0ADA0001"
+    ),
+    "fleet/many": lambda v, n: v.fleet(_many(n), asker="U0ADA0001"),
     "host_gap/span": lambda v, n: v.host_gap(
         "host42", "The ring buffer wrapped.", fix="log_buf_len=4M", since_s=n.NOW_S - 900, until_s=n.NOW_S
     ),
