@@ -50,8 +50,16 @@ def prepare(state: str) -> None:
 
 
 def create(state: str, name: str, record: dict[str, Any]) -> bool:
-    """Create a record that is whole from its first moment on; False where there is one already."""
-    temporary = written(state, record)
+    """Create a record that is whole from its first moment on; False where there is one already.
+
+    Where it can not be written (a full disk) nothing may be run, since nothing would keep it from running twice.
+    """
+    try:
+        temporary = written(state, record)
+    except OSError as error:
+        raise RefusedError(
+            f"no record can be written in {state}: {error.strerror}; nothing was run"
+        ) from None
     try:
         os.link(temporary, os.path.join(state, name))
         _sync(state)
@@ -63,18 +71,23 @@ def create(state: str, name: str, record: dict[str, Any]) -> bool:
 
 
 def replace(state: str, name: str, record: dict[str, Any]) -> None:
-    """Write the record anew, whole at every moment."""
-    os.replace(written(state, record), os.path.join(state, name))
-    _sync(state)
+    """Write the record anew, whole at every moment. Where that fails it goes on saying what it said: running."""
+    with contextlib.suppress(OSError):
+        os.replace(written(state, record), os.path.join(state, name))
+        _sync(state)
 
 
 def written(state: str, record: dict[str, Any]) -> str:
     """The path of a new file that holds the record."""
     handle, path = tempfile.mkstemp(prefix=TEMPORARY, dir=state)
-    with os.fdopen(handle, "w", encoding="ascii") as file:
-        file.write(json.dumps(record))
-        file.flush()
-        os.fsync(file.fileno())
+    try:
+        with os.fdopen(handle, "w", encoding="ascii") as file:
+            file.write(json.dumps(record))
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError:
+        os.unlink(path)
+        raise
     return path
 
 

@@ -153,7 +153,7 @@ fi
 if [ -z "$log" ]; then
   why=$(dd if=/dev/kmsg of=/dev/null iflag=nonblock bs=8192 count=1 2>&1) && {
     log=$(dd if=/dev/kmsg iflag=nonblock bs=8192 2>/dev/null | tail -c 1048576)
-    if [ ${#log} -ge 1048575 ]; then echo cut; fi; }
+    if [ ${#log} -ge 1048575 ]; then echo cut; elif [ -z "$log" ]; then why='the ring buffer is empty'; fi; }
   if [ -n "$log" ]; then printf 'source kmsg\n@@log\n%s\n%s\n' "$mark" "$log"
   else printf 'tried kmsg: %s\n' "${why%%
 *}"; fi
