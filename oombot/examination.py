@@ -68,7 +68,6 @@ async def gather(wanted: Wanted, listener: Listener) -> Gathered:
             hosts,
             Doors(store=doors.store, machine=doors.machine, slack=doors.slack),
             clock=time.time,
-            helper_source=installation.act_source(),
         )
         found = await checkup.run(names, listener.done)
     return replace(
@@ -96,6 +95,7 @@ class _Doors:
         if any(not host.local for host in self._settings.hosts):
             keys = [*ssh.keys, *(ssh.act.keys if ssh.act else ())]
             yield from (look_at_file("key", key) for key in keys)
+            yield from (look_at_file("certificate", path) for path in ssh.certificates)
             yield look_at_file("known_hosts", ssh.known_hosts)
             if ssh.config:
                 yield look_at_file("ssh_config", ssh.config)

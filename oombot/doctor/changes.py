@@ -4,7 +4,9 @@ from collections.abc import Iterable
 
 from oombot.doctor.gathered import Gathered, HostFacts
 from oombot.doctor.shape import HostCheck, Line, ok, unknown, warning, wrong
+from oombot.facts.act_helper import ActHelper
 
+_SHOWN = 4
 _WHY = "an approved change would fail on this host"
 
 
@@ -13,7 +15,8 @@ def _lines(host: HostFacts, gathered: Gathered) -> Iterable[Line]:
         return
     settings = gathered.known
     applies = settings.mode == "apply"
-    if host.settings is not None and host.settings.frozen:
+    frozen = host.settings is not None and host.settings.frozen
+    if frozen or (host.act is not None and host.act.status == "frozen"):
         yield warning(
             "frozen",
             "changes are frozen by its owner (/etc/oombot/frozen)",
@@ -27,22 +30,37 @@ def _lines(host: HostFacts, gathered: Gathered) -> Iterable[Line]:
 
 
 def _installed(host: HostFacts, *, applies: bool) -> Iterable[Line]:
-    install = f"oombot sudoers {host.name}"
-    if host.settings is not None and host.settings.policy is False:
-        said = "no host policy (/etc/oombot/policy.json)"
-        why = "the act helper permits nothing that its host's policy does not name"
-        yield (
-            warning("host_policy", said, why, install)
-            if applies
-            else ok("host_policy", f"{said}: no change passes")
-        )
+    """What the act helper itself says, by the login that changes go through."""
+    install, helper = f"oombot sudoers {host.name}", host.act
     if host.act_fault is not None:
         said = f"the acting login does not work: {host.act_fault.said}"
         yield (wrong if applies else warning)("rights", said, _WHY, host.act_fault.fix or install)
-    elif host.act_tried:
-        yield ok("rights", "the acting login reaches the act helper, which the host's policy bounds")
-    else:
+    elif helper is None:
         yield unknown("rights", "the acting login was not tried", _WHY, f"oombot doctor --host {host.name}")
+    elif helper.operations is None:
+        said = f"the act helper permits nothing: {helper.error or 'its host has no policy'}"
+        why = "its host's owner has not said what may be changed there"
+        yield (wrong if applies else warning)("rights", said, why, install)
+    elif not helper.operations:
+        yield ok("rights", "its host's policy permits no change at all")
+    else:
+        yield ok("rights", f"the acting login works; its host's policy permits {_permitted(helper)}")
+
+
+def _permitted(helper: ActHelper) -> str:
+    parts = [_some(helper.operations or ())]
+    parts += [f"for units {_some(helper.units)}"] if helper.units else ["for no unit"]
+    parts += [f"of {_some(helper.owners)}"] if helper.owners else []
+    if helper.oom_score_adj is not None:
+        parts.append(f"oom_score_adj {helper.oom_score_adj[0]} to {helper.oom_score_adj[1]}")
+    if helper.changes_per_hour is not None:
+        parts.append(f"{helper.changes_per_hour} an hour")
+    return ", ".join(parts)
+
+
+def _some(words: tuple[str, ...]) -> str:
+    more = len(words) - _SHOWN
+    return " ".join(words[:_SHOWN]) + (f" and {more} more" if more > 0 else "")
 
 
 def _sent(host: HostFacts, gathered: Gathered, *, applies: bool) -> Line:

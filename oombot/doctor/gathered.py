@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from oombot.config import Settings
+from oombot.facts.act_helper import ActHelper
 from oombot.facts.settings import HostSettings
 from oombot.model import HostSnapshot
 
@@ -41,7 +42,7 @@ class StoreFacts:
     fault: Fault | None = None
 
 
-Role = Literal["key", "known_hosts", "ssh_config", "token"]
+Role = Literal["key", "certificate", "known_hosts", "ssh_config", "token"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -171,8 +172,8 @@ class HostFacts:
     versions: Mapping[str, str] | None = (
         None  # installed helper → its source's hash; None: not asked, no answer
     )
-    act_fault: HostFault | None = None  # the acting login does not work
-    act_tried: bool = False
+    act: ActHelper | None = None  # what the installed act helper said, by the acting login
+    act_fault: HostFault | None = None  # why it said nothing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,6 +11,7 @@ FILES_A_HOST = 4
 FILES_BESIDES = 64
 _ROLES = {
     "key": "private key",
+    "certificate": "certificate",
     "known_hosts": "known_hosts",
     "ssh_config": "ssh_config",
     "token": "token file",

@@ -20,15 +20,13 @@ from oombot.doctor.gathered import (
     StoreFacts,
 )
 from oombot.errors import CommandTimeoutError, HostError, HostKeyError, HostLoginError, HostUnreachableError
+from oombot.facts import act_helper
 from oombot.facts import settings as host_settings
 from oombot.model import Command, CommandResult, HostSnapshot, Json
 from oombot.ports import Hosts
 
 AT_ONCE = 32
-_PROBE: Json = {
-    "op": "hello",
-    "id": "doctor-probe",
-}  # the act helper refuses it, and the refusal proves the way
+_ABOUT: Json = {"op": "about"}  # leaves nothing behind on the host
 _STOPS: tuple[type[HostError], ...] = (HostUnreachableError, HostKeyError, HostLoginError)
 
 
@@ -51,7 +49,6 @@ class Checkup:
         doors: Doors,
         *,
         clock: Callable[[], float],
-        helper_source: str,
         at_once: int = AT_ONCE,
     ) -> None:
         """Take the settings and everybody to ask; `at_once` hosts are asked at the same time.
@@ -59,7 +56,6 @@ class Checkup:
         Without `hosts` (a key or file that could not be opened) no host is asked.
         """
         self._settings, self._hosts, self._doors, self._clock = settings, hosts, doors, clock
-        self._helper_source = helper_source
         self._gate = asyncio.Semaphore(at_once)
 
     async def run(self, names: Sequence[str], done: Callable[[str], None] = lambda _host: None) -> Gathered:
@@ -139,14 +135,14 @@ class Checkup:
             found = replace(found, versions=helper_call.versions(said.stdout) or None)
         except HostError:
             found = replace(found, versions=None)
-        sudo = self._settings.host(name).become == "sudo"
         try:
-            said = await self._run(name, helper_call.act("installed", self._helper_source, _PROBE, sudo=sudo))
+            said = await self._run(name, helper_call.act("installed", "", _ABOUT))
         except HostError as error:
             return replace(found, act_fault=host_fault(error))
-        if not said.stdout.lstrip().startswith(b"{"):
+        about = act_helper.parse(said.stdout)
+        if about is None:
             return replace(found, act_fault=_no_answer(name, said))
-        return replace(found, act_tried=True)
+        return replace(found, act=about)
 
     async def _run(self, name: str, command: Command) -> CommandResult:
         assert self._hosts is not None

@@ -5,11 +5,19 @@ import pytest
 from oombot import catalog
 from oombot.doctor.gathered import HostFacts, HostFault
 from oombot.doctor.shape import HostCheck
+from oombot.facts.act_helper import ActHelper
 from oombot.model import KernelLog
 from tests.doctor.given import APPLY, a_host, a_reading, changed, gathered, judged, some_settings, states
 
 HOST_CHECKS = [name for name, check in catalog.checks().items() if isinstance(check, HostCheck)]
 INSTALLED = APPLY + "helpers: installed\n"
+READY = ActHelper(
+    status="ready",
+    operations=("set-adj",),
+    units=("*.service",),
+    oom_score_adj=(-500, 1000),
+    changes_per_hour=20,
+)
 OLD = {"oombot-read": "a" * 64, "oombot-helper": "b" * 64}
 NEW = {"oombot-read": "c" * 64, "oombot-helper": "b" * 64}
 
@@ -140,9 +148,11 @@ def test_rights_of_the_sent_form(text, reading, state, said) -> None:
 @pytest.mark.parametrize(
     ("wanted", "item", "state"),
     [
-        ({"settings": some_settings(frozen=True), "act_tried": True}, "frozen", "warning"),
-        ({"settings": some_settings(policy=False), "act_tried": True}, "host_policy", "warning"),
-        ({"act_tried": True}, "rights", "ok"),
+        ({"settings": some_settings(frozen=True), "act": READY}, "frozen", "warning"),
+        ({"act": changed(READY, status="frozen")}, "frozen", "warning"),
+        ({"act": changed(READY, status="refused", operations=None)}, "rights", "wrong"),
+        ({"act": changed(READY, operations=())}, "rights", "ok"),
+        ({"act": READY}, "rights", "ok"),
         ({"act_fault": HostFault(kind="login", said="refused the login", fix="")}, "rights", "wrong"),
         ({}, "rights", "unknown"),
     ],
@@ -182,6 +192,20 @@ def test_versions_of_installed_helpers() -> None:
     gone = {"oombot-read": NEW["oombot-read"]}
     assert states("helpers", one(text=INSTALLED, versions=gone, expected=NEW))["oombot-helper"] == "wrong"
     assert states("helpers", one(text=INSTALLED, expected=NEW)) == {"version": "unknown"}
+
+
+def test_the_act_helper_tells_its_own_version() -> None:
+    """A helper that the watching account may not read is compared by what it says itself."""
+    versions = {"oombot-read": NEW["oombot-read"]}
+    found = one(text=INSTALLED, versions=versions, expected=NEW, act=changed(READY, version="b" * 64))
+    assert states("helpers", found)["oombot-helper"] == "ok"
+
+
+def test_what_the_hosts_policy_permits_is_told() -> None:
+    """Operations, units, range and rate of the host's own policy stand in the line."""
+    said = judged("changes", one(text=INSTALLED, act=READY))["rights"].what
+    for word in ("set-adj", "*.service", "-500 to 1000", "20 an hour"):
+        assert word in said
 
 
 def with_numbers(**numbers):

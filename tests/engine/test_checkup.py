@@ -77,7 +77,7 @@ def kind_of(command: Command) -> str:
         return "settings"
     if '"version"' in command.stdin:
         return "version"
-    return "act" if '"hello"' in command.stdin else "read"
+    return "act" if '"about"' in command.stdin else "read"
 
 
 @pytest.fixture
@@ -88,7 +88,7 @@ def hosts() -> AskedHosts:
         "settings": SETTINGS % int(NOW + 30),
         "read": READING,
         "version": f"oombot-read {SHA}\n".encode(),
-        "act": b'{"status": "refused", "steps": []}\n',
+        "act": b'{"status": "ready", "version": "abc", "policy": null}\n',
     }
     return made
 
@@ -108,7 +108,7 @@ async def checked(hosts: AskedHosts | None, *names: str, more: str = "", **wante
         return SlackFacts(team=str(bot_runs))
 
     doors = Doors(store=store, machine=machine, slack=slack)
-    checkup = Checkup(settings, hosts, doors, clock=lambda: NOW, helper_source="", **wanted)  # type: ignore[arg-type]
+    checkup = Checkup(settings, hosts, doors, clock=lambda: NOW, **wanted)  # type: ignore[arg-type]
     done: list[str] = []
     found = await checkup.run(names, done.append)
     assert sorted(done if hosts is not None else names) == sorted(names)
@@ -169,10 +169,10 @@ async def test_rubbish_is_no_answer(hosts, rubbish):
 
 
 async def test_installed_helpers_are_asked_for_their_versions(hosts):
-    """Installed helpers tell their versions, and the acting login is proved by a request that changes nothing."""
+    """Installed helpers tell their versions, and the acting login is proved by a question that leaves nothing."""
     [host] = (await checked(hosts, "web01", more="helpers: installed\n")).hosts
     assert [kind for _, kind in hosts.asked] == ["settings", "read", "version", "act"]
-    assert (host.versions, host.act_tried, host.act_fault) == ({"oombot-read": SHA}, True, None)
+    assert (host.versions, host.act.version, host.act_fault) == ({"oombot-read": SHA}, "abc", None)
 
 
 async def test_an_acting_login_that_does_not_work(hosts):
@@ -182,7 +182,7 @@ async def test_an_acting_login_that_does_not_work(hosts):
     assert (host.act_fault.kind, host.versions, host.snapshot is not None) == ("login", None, True)
     hosts.answers["act"] = b"This account is currently not available.\n"
     [host] = (await checked(hosts, "web01", more="helpers: installed\n")).hosts
-    assert (host.act_fault.kind, host.act_tried) == ("failed", False)
+    assert (host.act_fault.kind, host.act) == ("failed", None)
 
 
 async def test_only_so_many_hosts_at_once(hosts):
