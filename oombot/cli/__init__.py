@@ -180,9 +180,9 @@ def hosts_test(
     config: ConfigOption = CONFIG,
 ) -> None:
     """Reach, log in to and read each host; exit 1 when one can not be read."""
-    from oombot.cli.hosts import tested
+    from oombot.cli.hosts import readable
 
-    sys.exit(tested(pattern, config=config, as_json=as_json))
+    sys.exit(readable(pattern, config=config, as_json=as_json))
 
 
 @hosts_app.command("trust")

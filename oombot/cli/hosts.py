@@ -86,7 +86,7 @@ class Tried:
     missing: tuple[str, ...] = ()
 
 
-def tested(pattern: str, *, config: Path, as_json: bool) -> int:
+def readable(pattern: str, *, config: Path, as_json: bool) -> int:
     """Reach, log in and read each host; exit 0 when all could be read, else 1."""
     settings = app.load_settings(config)
     names = [host.name for host in settings.select(pattern)]
@@ -143,10 +143,10 @@ def _draw(found: Sequence[Tried], failed: Sequence[Tried]) -> None:
                 continue
             told.add(each.jump)
             behind = sum(other.jump == each.jump for other in failed)
-            console.print(plain(f"{behind} host(s) behind {each.jump}:"), markup=False)
-        console.print(plain(each.error), markup=False)
+            console.print(plain(f"{behind} host(s) behind {each.jump}:"), markup=False, soft_wrap=True)
+        console.print(plain(each.error), markup=False, soft_wrap=True)
         if each.fix:
-            console.print(plain(f"  fix: {each.fix}"), markup=False)
+            console.print(plain(f"  fix: {each.fix}"), markup=False, soft_wrap=True)
     console.print(f"{len(found) - len(failed)} of {len(found)} hosts can be read")
 
 

@@ -35,7 +35,7 @@ LOCAL = "hosts: [{name: testbox, local: true}]\nstore: store.sqlite\n"
 def test_help_names_every_command(tmp_path: Path) -> None:
     """`oombot --help` lists the commands."""
     said = oombot("--help", folder=tmp_path).stdout
-    for command in ("run", "demo", "ask", "explain", "check", "doctor", "slack", "version"):
+    for command in ("run", "demo", "ask", "explain", "check", "doctor", "hosts", "slack", "version"):
         assert command in said
 
 
