@@ -215,21 +215,22 @@ def _jump(settings: Settings, host: config.Host, called: Mapping[str, str]) -> s
     return ",".join(hops) or "none"
 
 
-def store_url(settings: Settings) -> str:
+def store_url(settings: Settings, *, make: bool = True) -> str:
     """The database: where the configuration says, else in the state directory (systemd's, or XDG's)."""
     if settings.store and "://" in settings.store:
         return settings.store
     if settings.store:
         return f"sqlite+aiosqlite:///{Path(settings.store).expanduser()}"
-    return f"sqlite+aiosqlite:///{state_directory() / 'oombot.sqlite'}"
+    return f"sqlite+aiosqlite:///{state_directory(make=make) / 'oombot.sqlite'}"
 
 
-def state_directory() -> Path:
-    """$STATE_DIRECTORY under systemd, else $XDG_STATE_HOME/oombot; made when it is not there."""
+def state_directory(*, make: bool = True) -> Path:
+    """$STATE_DIRECTORY under systemd, else $XDG_STATE_HOME/oombot; made when it is not there, if `make`."""
     given = os.environ.get("STATE_DIRECTORY", "").split(":")[0]
     home = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
     path = Path(given) if given else Path(home) / "oombot"
-    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if make:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
     return path
 
 

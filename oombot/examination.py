@@ -15,7 +15,16 @@ from oombot.adapters.slack_press import Trial, press
 from oombot.config import Settings
 from oombot.doctor import Line, examine
 from oombot.doctor.channels import used
-from oombot.doctor.gathered import ChannelFacts, FileFacts, Gathered, MachineFacts, SlackFacts, StoreFacts
+from oombot.doctor.gathered import (
+    ChannelFacts,
+    Fault,
+    FileFacts,
+    Gathered,
+    MachineFacts,
+    PressFacts,
+    SlackFacts,
+    StoreFacts,
+)
 from oombot.engine.checkup import Checkup, Doors
 from oombot.errors import ConfigError
 from oombot.ports import Hosts
@@ -85,7 +94,8 @@ class _Doors:
         self._settings, self._wanted, self._listener = settings, wanted, listener
 
     async def store(self) -> StoreFacts:
-        return await look_at_store(app.store_url(self._settings))
+        url = app.store_url(self._settings, make=False)
+        return await look_at_store(url, folder_is_made=self._settings.store is None)
 
     async def machine(self) -> MachineFacts:
         return await look_at_machine(tuple(self._files()))
@@ -123,7 +133,8 @@ class _Doors:
         here = [facts for facts in found.channels.values() if isinstance(facts, ChannelFacts)]
         open_ones = [facts for facts in here if facts.member and not facts.archived]
         if not open_ones:
-            return found
+            said, fix = "the bot is in no channel of the configuration", "/invite @oombot there, then again"
+            return replace(found, press=PressFacts(fault=Fault(said=said, fix=fix)))
         channel, value = open_ones[0], secrets.token_urlsafe(16)
 
         def waiting() -> None:

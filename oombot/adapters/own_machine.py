@@ -94,8 +94,11 @@ async def _ssh_version() -> str:
 
 
 # ------------------------------------------------------------------ the store
-async def look_at_store(url: str) -> StoreFacts:
-    """The database as it is: a SQLite file is opened for reading only, a server is asked one question."""
+async def look_at_store(url: str, *, folder_is_made: bool = False) -> StoreFacts:
+    """The database as it is: a SQLite file is opened for reading only, a server is asked one question.
+
+    `folder_is_made`: where the file's folder is not there, the first start makes it.
+    """
     try:
         engine = make_engine(url)
     except ConfigError as error:
@@ -105,14 +108,16 @@ async def look_at_store(url: str) -> StoreFacts:
     try:
         path = file_of(engine.url)
         if path is not None:
-            return await asyncio.to_thread(_look_at_sqlite, path)
+            return await asyncio.to_thread(_look_at_sqlite, path, folder_is_made=folder_is_made)
         return await _look_at_server(engine)
     finally:
         await engine.dispose()
 
 
-def _look_at_sqlite(path: Path) -> StoreFacts:
+def _look_at_sqlite(path: Path, *, folder_is_made: bool) -> StoreFacts:
     folder = path.parent
+    while folder_is_made and not folder.exists():
+        folder = folder.parent
     if not folder.is_dir():
         fix = f"mkdir -p -m 700 {folder}"
         return StoreFacts(where=str(path), exists=False, fault=Fault(said=f"{folder} is not there", fix=fix))

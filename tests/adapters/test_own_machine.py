@@ -30,6 +30,13 @@ async def test_a_folder_that_is_not_there(tmp_path):
     assert found.fault.fix == f"mkdir -p -m 700 {tmp_path / 'no'}"
 
 
+async def test_a_folder_that_the_first_start_makes(tmp_path):
+    """The state directory need not be there yet; looking does not make it."""
+    found = await look_at_store(url(tmp_path / "state" / "oombot" / "store.sqlite"), folder_is_made=True)
+    assert (found.fault, found.exists, found.writable) == (None, False, True)
+    assert list(tmp_path.iterdir()) == []
+
+
 async def test_a_store_in_use(tmp_path):
     """A migrated store is found so, with the process that runs on it, and without disturbing it."""
     path = tmp_path / "store.sqlite"

@@ -1,7 +1,9 @@
 """`oombot doctor` as people and programs meet it: its data, its drawing at any width, and a real sshd."""
 
+import asyncio
 import json
 import os
+import signal
 import subprocess
 import sys
 from io import StringIO
@@ -14,10 +16,15 @@ from rich.console import Console
 from oombot.cli.doctor import as_data, draw
 from oombot.doctor import Line
 from oombot.doctor.shape import ok, warning, wrong
+from oombot.workspace import Workspace
 from tests.doctor.given import changed
 
 SCHEMA = json.loads((Path(__file__).parents[2] / "docs" / "doctor.schema.json").read_text())
 HOSTILE = "web\x1b[2J\u202e<!channel>[bold]\nx\x07"
+INTERRUPTIBLE = (  # a test run in the background inherits that SIGINT is ignored
+    "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
+    "from oombot.__main__ import main; main()"
+)
 WIDTHS = (40, 60, 80, 160)
 
 
@@ -76,6 +83,16 @@ def test_a_broken_configuration(tmp_path):
     assert {line["check"] for line in said["lines"]} == {"config"}
 
 
+def test_tokens_are_never_told(tmp_path):
+    """Tokens that were swapped are told by their kinds; neither stands in what is printed."""
+    tokens = {"SLACK_BOT_TOKEN": "xapp-1-secret", "SLACK_APP_TOKEN": "xoxb-1-secret"}
+    path = config(tmp_path, "hosts: [{name: here, local: true}]\n")
+    done = doctor("-c", path, folder=tmp_path, **tokens)
+    assert "an app-level token" in " ".join(done.stdout.split())
+    assert "secret" not in done.stdout + done.stderr
+    assert done.returncode == 1
+
+
 def test_an_unknown_host_is_refused(tmp_path):
     """A pattern that means no host is a sentence and exit 2, and nobody is asked."""
     path = config(tmp_path, "hosts: [{name: here, local: true}]\n")
@@ -110,6 +127,29 @@ def test_a_real_host(tmp_path, sshd):
     )
     others = {line["item"]: line["state"] for line in said["lines"] if line["host"] == "web02"}
     assert others == {"reach": "wrong"}
+
+
+async def test_the_button_goes_away_on_ctrl_c(tmp_path):
+    """Ctrl-C while the press is waited for takes the message out of the channel again."""
+    async with Workspace() as ws:
+        path = config(tmp_path, f"slack: {{api_url: '{ws.api_url}'}}\nhosts: [{{name: here, local: true}}]\n")
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-c", INTERRUPTIBLE, "doctor", "-c", path, "--slack-test", "--wait", "300"),
+            stdout=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.DEVNULL,
+            env={**os.environ, "SLACK_BOT_TOKEN": ws.bot_token, "SLACK_APP_TOKEN": ws.app_token},
+        )
+        try:
+            async with asyncio.timeout(120):
+                while not ws.messages("oncall"):  # noqa: ASYNC110 (a process is waited for)
+                    await asyncio.sleep(0.1)
+                process.send_signal(signal.SIGINT)
+                assert await process.wait() == 130
+        finally:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
+        assert ws.messages("oncall") == []
 
 
 @pytest.mark.parametrize("width", WIDTHS)

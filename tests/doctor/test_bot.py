@@ -115,6 +115,13 @@ def test_a_clock_compared_with_none_is_not_known() -> None:
     assert states("clock", found) == {"compared": "unknown"}
 
 
+def test_groups_without_a_channel_are_told_where_others_have_one() -> None:
+    """Which groups post to the default channel is said, as what it is and no fault."""
+    text = "hosts: [{name: web01, group: db}]\ngroups: {db: {}, front: {channel: front}}\n"
+    line = judged("inventory", gathered(text))["default_channel"]
+    assert (line.state, line.what.startswith("db: "), "#oncall" in line.what) == ("ok", True, True)
+
+
 def test_unused_groups_are_told() -> None:
     """A group without hosts is a warning; one that only holds other groups is in use."""
     text = "hosts: [{name: web01, group: db}]\ngroups: {db: {}, all: {groups: [db]}, old: {}}\n"
