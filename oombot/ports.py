@@ -29,6 +29,8 @@ class Hosts(Protocol):
     def follow(self, host: str, command: Command) -> AsyncIterator[bytes]:
         """Yield the command's output line by line (without the newline) until it ends; then the iterator ends.
 
+        A last line without its newline is not yielded: it may be cut.
+
         Closing the iterator ends the command. A lost link raises HostUnreachableError.
         """
         ...

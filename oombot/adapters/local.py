@@ -85,8 +85,6 @@ class LocalHosts:
             while chunk := await process.stdout.read(_CHUNK):
                 for line in lines.feed(chunk):
                     yield line
-            for line in lines.close():
-                yield line
         finally:
             writing.cancel()
             await asyncio.gather(writing, return_exceptions=True)

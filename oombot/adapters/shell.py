@@ -63,7 +63,10 @@ def kill_argv(pids: tuple[int, int]) -> tuple[str, ...]:
 
 
 class Lines:
-    """Cuts a stream of bytes into lines; the tail of a line over 64 KiB is dropped."""
+    """Cuts a stream of bytes into lines; the tail of a line over 64 KiB is dropped.
+
+    So is a last line without its newline: a stream may end anywhere, and half a record would pass for a whole one.
+    """
 
     def __init__(self) -> None:
         """Start with nothing."""
@@ -77,12 +80,6 @@ class Lines:
             yield bytes(self._rest)
             self._rest.clear()
         self._append(rest)
-
-    def close(self) -> Iterable[bytes]:
-        """Give the last line, where it had no newline."""
-        if self._rest:
-            yield bytes(self._rest)
-            self._rest.clear()
 
     def _append(self, part: bytes) -> None:
         self._rest += part[: LINE_LIMIT - len(self._rest)]

@@ -121,8 +121,6 @@ class SshHosts:
                 async for chunk in session.chunks():
                     for line in lines.feed(chunk):
                         yield line
-                for line in lines.close():
-                    yield line
             except FAULTS as error:
                 raise to_host_error(error, link.target, self.pool.known, running=True) from error
 

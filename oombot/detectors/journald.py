@@ -18,8 +18,10 @@ _DRIFT_S = 120.0  # more than that is a host's clock that was set since
 _CURSOR = re.compile(r"(?P<journal>[0-9a-z;=]{20,400})@(?P<realtime_s>[0-9]{1,12})")
 
 # Phase 1 asks inclusively: its first record proves that nothing was vacuumed in between. A cursor of another journal
-# makes journalctl fail or stay silent, then the time of the cursor is asked for. -k would mean the current boot only;
-# -f with a cursor shows ten lines, so phase 2 overlaps by time and the reader drops what it has given.
+# makes journalctl fail or stay silent, then the time of the cursor is asked for. Where the proof fails, the oldest
+# entry of the system's journal tells whether the stretch since the host was last followed is still there. A journalctl
+# that ends early (journald vacuums under its feet) is asked once more. -k would mean the current boot only; -f with a
+# cursor shows ten lines, so phase 2 overlaps by time and the reader drops what it has given.
 SCRIPT = (
     r"""main() {
 LC_ALL=C PATH=$PATH:/usr/sbin:/usr/bin:/sbin:/bin
@@ -29,18 +31,39 @@ export LC_ALL PATH
     + r"""
 if ! command -v journalctl >/dev/null 2>&1; then echo '@@problem journalctl is not installed'; exit 3; fi
 read_all() { journalctl -q --no-pager -o json --all "$@" _TRANSPORT=kernel 2>/dev/null; }
+oldest() {
+  journalctl -q --no-pager --system -o json --output-fields=_BOOT_ID 2>/dev/null | head -n 1 |
+    sed -n 's/.*"__REALTIME_TIMESTAMP" *: *"\([0-9]*\)[0-9]\{6\}".*/@@oldest \1/p'
+}
+after() { # the journal from the cursor on, on 4; how that went, on 3
+  { read_all --cursor="$1"; echo "ended $?" >&3; } | {
+    IFS= read -r line || { echo silent >&3; exit 0; }
+    case $line in *"\"$1\""*) ;; *) oldest;; esac
+    printf '%s\n' "$line"
+    exec cat
+  } >&4
+}
+exec 4>&1
+status=0
 if [ -n "$1" ]; then
-  read_all --cursor="$1" | { IFS= read -r line || exit 4; printf '%s\n' "$line"; exec cat; } || read_all --since="@$2"
+  went=$(after "$1" 3>&1)
+  case $went in *silent*|*'ended 0'*) ;; *) echo; went=$(after "$1" 3>&1);; esac
+  case $went in
+    *silent*) oldest; read_all --since="@$2"; status=$?;;
+    *'ended 0'*) ;;
+    *) echo; echo '@@gap journalctl ended before it had shown the whole journal';;
+  esac
 else
-  read_all --since="$2"
+  read_all --since="$2"; status=$?
 fi
-if [ $? -ne 0 ]; then echo '@@problem journalctl can not read the journal'; exit 3; fi
+if [ "$status" -ne 0 ]; then echo '@@problem journalctl can not read the journal'; exit 3; fi
 echo @@live
 exec journalctl -q --no-pager -o json --all -f --since=-15s _TRANSPORT=kernel 2>/dev/null
 }
 main "$@" </dev/null
 """
 )
+_OLDEST = re.compile(rb"@@oldest (?P<second>[0-9]{1,12})\s*")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,7 +93,7 @@ class JournalReader:
         """Begin after the cursor; None begins anywhere."""
         self._proof = _CURSOR.fullmatch(cursor or "")
         self._clock: HostClock | None = None
-        self._began = False
+        self._kept_s: float | None = None  # since when the system's journal holds everything
         self._given: deque[str] = deque(maxlen=_REMEMBERED)
 
     def feed(self, line: bytes) -> Iterable[Entry | Gap | Live]:
@@ -80,7 +103,7 @@ class JournalReader:
         record = journal_record(line)
         if record is None:
             return []
-        gap = self._prove(record.cursor)
+        gap = self._prove(record.cursor, record.realtime_s)
         entry = self._entry(record)
         return [*gap, *([entry] if entry is not None else [])]
 
@@ -88,21 +111,25 @@ class JournalReader:
         if self._clock is None:
             self._clock = header(line)
             return []
+        if (oldest := _OLDEST.fullmatch(line)) is not None:
+            self._kept_s = float(oldest["second"])
+            return []
         sign = mark(line)
         if isinstance(sign, Live):
-            return [*self._prove(None), sign]
+            return [*self._prove(None, self._clock.now_s), sign]
         return [sign] if sign is not None else []
 
-    def _prove(self, cursor: str | None) -> list[Gap]:
+    def _prove(self, cursor: str | None, at_s: float | None) -> list[Gap]:
         proof, self._proof = self._proof, None
         if proof is None:
             return []
         if cursor == proof["journal"]:
             self._given.append(proof["journal"])
             return []
-        return [
-            Gap(reason="the journal no longer holds the entry read last", since_s=float(proof["realtime_s"]))
-        ]
+        since_s = float(proof["realtime_s"])
+        until_s = at_s if at_s is not None and at_s >= since_s else None  # a clock was set: nobody knows
+        reason = "the journal no longer holds the entry read last"
+        return [Gap(reason=reason, since_s=since_s, until_s=until_s, kept_s=self._kept_s)]
 
     def _entry(self, record: JournalRecord) -> Entry | None:
         if record.cursor is not None:

@@ -2,7 +2,7 @@
 
 import re
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from oombot import badness, triage
 from oombot.config import duration_s
@@ -73,6 +73,8 @@ class Answers:
         """
         since = None if asked.since_s is None else self._ctx.clock() - asked.since_s
         matches = self.matches(asked, snapshot)
+        if snapshot is not None:
+            snapshot = replace(snapshot, problems=(*snapshot.problems, *await self._unfollowed(asked.host)))
         return triage.diagnose(
             host=asked.host,
             snapshot=snapshot,
@@ -84,6 +86,11 @@ class Answers:
             problem=problem,
             fix=fix,
         )
+
+    async def _unfollowed(self, host: str) -> list[str]:
+        """Why the host is not followed, where its channel was told so: kills of that time may be missing here."""
+        told = [outage for outage in await self._ctx.store.outages() if host in outage.away]
+        return [f"not followed: {outage.problem}" for outage in told]
 
     async def fresh(self, asked: Question, snapshot: HostSnapshot, *, asker: str | None = None) -> Json:
         """The answer from a reading made just now; several candidates are listed, never guessed."""

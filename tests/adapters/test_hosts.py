@@ -89,9 +89,9 @@ async def test_no_answer_in_time(kind, request):
 
 @pytest.mark.parametrize("kind", REAL)
 async def test_follow_ends_with_its_command(kind, request):
-    """Lines come in order and the iterator ends; a failing command ends it as well."""
+    """Lines come in order and the iterator ends; a failing command ends it as well, and half a line is no line."""
     async with opened(kind, request) as hosts:
-        command = Command(argv=("sh", "-c", "cat; echo b; exit 3"), stdin="a\n")
+        command = Command(argv=("sh", "-c", "cat; echo b; printf c; exit 3"), stdin="a\n")
         assert [line async for line in hosts.follow("web-1", command)] == [b"a", b"b"]
 
 

@@ -121,8 +121,11 @@ def test_command():
 FAKE = """#!/bin/sh
 printf '%s\\n' "$*" >>"$ASKED"
 case "$*" in
+  *--system*) cat "$RECORDS/oldest" 2>/dev/null;;
   *" -f "*) cat "$RECORDS/live"; exec sleep 5;;
-  *--cursor=*) cat "$RECORDS/after" 2>/dev/null || exit 1;;
+  *--cursor=*)
+    if mv "$RECORDS/dies" "$RECORDS/died" 2>/dev/null; then cat "$RECORDS/died"; exit 1; fi
+    cat "$RECORDS/after" 2>/dev/null || exit 1;;
   *--since=*) cat "$RECORDS/since";;
 esac
 """
@@ -177,3 +180,49 @@ def test_foreign_cursor(run, journal, tmp_path, silent):
     assert isinstance(items[0], Gap)
     assert texts(items) == [f"message {at}" for at in (1, 2, 3, 4)]
     assert "--since=@4740" in (tmp_path / "asked").read_text()
+
+
+def test_journalctl_that_dies_is_asked_again(run, journal, tmp_path):
+    """A journalctl that dies in the middle of a record is asked once more: nothing is lost, nothing comes twice."""
+    (tmp_path / "dies").write_bytes(record(2) + b"\n" + record(3)[:40])
+    (tmp_path / "after").write_bytes(b"".join(record(at) + b"\n" for at in (2, 3, 4, 5)))
+    position = f"{cursor(2)}@4800"
+    _, lines = run(DETECTOR.follow(position), env=journal)
+    items = read(DETECTOR.reader(position), lines)
+    assert texts(items) == ["message 3", "message 4", "message 5"]
+    assert not any(isinstance(item, Gap) for item in items)
+
+
+def test_journalctl_that_always_dies_is_a_gap(run, journal, tmp_path):
+    """Where it dies again that is said, and what comes is followed all the same."""
+    (tmp_path / "after").write_bytes(record(2) + b"\n")
+    program = tmp_path / "bin" / "journalctl"
+    program.write_text(program.read_text().replace(" || exit 1;;", "; exit 1;;"))
+    position = f"{cursor(2)}@4800"
+    _, lines = run(DETECTOR.follow(position), env=journal)
+    items = read(DETECTOR.reader(position), lines)
+    assert ["journalctl ended" in item.reason for item in items if isinstance(item, Gap)] == [True]
+    assert texts(items) == ["message 3", "message 4"]
+
+
+def test_reach_of_a_vacuumed_journal(run, journal, tmp_path):
+    """When the cursor's entry is gone the gap says since when the journal is whole, and when the next entry was."""
+    (tmp_path / "after").write_bytes(record(9) + b"\n")
+    hostile = record(7, MESSAGE='"__REALTIME_TIMESTAMP":"1000000000"')
+    (tmp_path / "oldest").write_bytes(hostile + b"\n" + record(8) + b"\n")
+    position = f"{cursor(2)}@4700"
+    _, lines = run(DETECTOR.follow(position), env=journal)
+    gap, *_ = read(DETECTOR.reader(position), lines)
+    assert isinstance(gap, Gap)
+    assert (gap.since_s, gap.until_s, gap.kept_s) == (4700.0, 4800.000009, 4800.0)
+
+
+def test_clock_step(run, journal, tmp_path):
+    """A host whose clock was set back goes on from its cursor: entries are ordered by the journal, not by time."""
+    earlier = record(3, __REALTIME_TIMESTAMP="1000000000", _SOURCE_MONOTONIC_TIMESTAMP="500000003")
+    (tmp_path / "after").write_bytes(record(2) + b"\n" + earlier + b"\n")
+    position = f"{cursor(2)}@4800"
+    _, lines = run(DETECTOR.follow(position), env=journal)
+    items = read(DETECTOR.reader(position), lines)
+    assert texts(items)[0] == "message 3"
+    assert not any(isinstance(item, Gap) for item in items)

@@ -76,9 +76,42 @@ def test_lost_file_and_truncation(run, log):
     assert isinstance(items[0], Gap)
     assert "truncated" in items[0].reason
     assert texts(items) == ["b"]
-    gone = follow(run, log, f"{path}:{int(inode) + 1}:{offset}")
+    gone = follow(run, log, f"{path}:1{inode}:{offset}")
     assert isinstance(gone[0], Gap)
     assert texts(gone) == ["b"]
+
+
+def test_copy_and_truncation(run, log):
+    """A file that was copied and truncated is read to its end in the copy, also when the new one is longer already."""
+    log.write_text(f"{LINE}a\n")
+    cursor = last_cursor(follow(run, log))
+    with log.open("a") as file:
+        file.write(f"{LINE}b\n")
+    log.with_name("messages.1").write_bytes(log.read_bytes())
+    log.write_text(f"{LINE}c, with more than was there\n{LINE}d\n{LINE}e\n")
+    items = follow(run, log, cursor)
+    assert texts(items) == ["b", "c, with more than was there", "d", "e"]
+    assert not any(isinstance(item, Gap) for item in items)
+    assert texts(follow(run, log, last_cursor(items))) == []
+
+
+def test_same_inode_is_another_file(run, log):
+    """A file that was replaced under the same inode by a longer one is known by its first line: that is a gap."""
+    log.write_text(f"{LINE}a\n")
+    cursor = last_cursor(follow(run, log))
+    log.write_text(f"{LINE}other\n{LINE}b\n")
+    items = follow(run, log, cursor)
+    assert isinstance(items[0], Gap)
+    assert texts(items) == ["other", "b"]
+
+
+def test_cursor_of_an_older_oombot(run, log):
+    """A cursor without the first line's sum goes on where it was."""
+    log.write_text(f"{LINE}a\n{LINE}b\n")
+    whole = last_cursor(follow(run, log))
+    path, which, _ = whole.split(":")
+    old = f"{path}:{which.split('.')[0]}:{len(LINE) + 2}"
+    assert texts(follow(run, log, old)) == ["b"]
 
 
 def test_live_rotation(shell, log):
@@ -103,7 +136,8 @@ def test_live_rotation(shell, log):
         while len(texts(items)) < 3:
             items += reader.feed(process.stdout.readline().rstrip(b"\n"))
         assert texts(items) == ["a", "b", "c"]
-        assert last_cursor(items).endswith(f":{log.stat().st_ino}:{log.stat().st_size}")
+        _, which, offset = last_cursor(items).split(":")
+        assert (which.split(".")[0], offset) == (str(log.stat().st_ino), str(log.stat().st_size))
     finally:
         process.kill()
         process.stdout.close()
@@ -143,6 +177,11 @@ def test_log_text_is_no_mark():
 
 def test_command():
     """A cursor of another form, or of another file, reaches no shell."""
-    assert DETECTOR.follow("/var/log/messages:12:34").argv[3:] == ("/var/log/messages", "12", "34")
+    assert DETECTOR.follow("/var/log/messages:12.9:34").argv[3:] == ("/var/log/messages", "12.9", "34")
+    assert DETECTOR.follow("/var/log/messages:12:34").argv[3:] == (
+        "/var/log/messages",
+        "12",
+        "34",
+    )  # of oombot 0.1
     for bad in (None, "", "/etc/passwd:1:2", "/var/log/messages:1:x", "/var/log/messages:1:2\n"):
         assert DETECTOR.follow(bad).argv[3:] == ("", "", "")

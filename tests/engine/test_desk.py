@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from oombot.engine import desk as desk_module
-from oombot.engine.answers import question
+from oombot.engine.answers import Answers, question
 from oombot.engine.desk import Visit
 from oombot.errors import RefusedError
-from oombot.following import Position
+from oombot.following import Outage, Position
 from oombot.model import Incident, Json, Person
 from tests.engine.conftest import ADA, BEN, CLEO, Engine
 from tests.examples import a_kill
@@ -273,3 +273,23 @@ async def test_share_posts_the_answer(engine: Engine) -> None:
 def test_patience_is_under_ten_seconds() -> None:
     """A person waits less than ten seconds for an answer."""
     assert desk_module.ANSWER_WITHIN_S < 10
+
+
+async def test_answer_says_that_a_host_is_not_followed(engine: Engine) -> None:
+    """Where the channel was told that a host is not followed, the answer to /oom says so and why."""
+    outage = Outage(
+        key="outage:1",
+        channel="oncall",
+        place="group default",
+        cause="blind",
+        problem="The kernel log can not be read.",
+        fix="",
+        since_s=1.0,
+        blind=True,
+        hosts={"host42": None},
+    )
+    answers = Answers(engine.context, engine.machine)  # type: ignore[arg-type]
+    assert "not followed" not in str(await answers.fresh(question("host42"), engine.machine.snapshot()))
+    await engine.store.save_outage(outage)
+    said = str(await answers.fresh(question("host42"), engine.machine.snapshot()))
+    assert "not followed: The kernel log can not be read." in said

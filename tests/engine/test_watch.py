@@ -1,9 +1,15 @@
 """Watching: first contact is history, what happened meanwhile is late, nothing is lost or doubled."""
 
 import asyncio
+import json
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+import pytest
+
 from oombot.following import Position
+from oombot.model import Command, HostSnapshot, KernelLog
 from tests.engine.watching import KILL, UPTIME, Log, kill, record, watched
 from tests.examples import NOW
 from tests.fakes import Clock, FakeChat
@@ -252,3 +258,76 @@ async def test_known_journal_is_followed_without_a_reading(tmp_path) -> None:
     async with watched(tmp_path, log, chat, clock) as host:
         await host.until(lambda: log.follows == 1)
         assert log.readings == 0
+
+
+@pytest.mark.parametrize(("kept_s", "gaps"), [(NOW - 86_400, 0), (NOW - 60, 1)])
+async def test_quiet_host_whose_journal_is_kept_has_no_gap(tmp_path, kept_s, gaps) -> None:
+    """A host that said nothing for weeks has lost no entry where its journal reaches back before it was last heard."""
+    log, chat, clock = Journal(kept_s=int(kept_s)), FakeChat(), Clock()
+    cursor = f"s={'0' * 20};i=1@{int(NOW) - 9 * 86_400}"
+    async with watched(tmp_path, log, chat, clock, hosts=()) as host:
+        await host.engine.store.save_position(
+            Position(
+                host="host42", detector="journald", cursor=cursor, baselined_s=1.0, last_seen_s=NOW - 3600
+            )
+        )
+    async with watched(tmp_path, log, chat, clock) as host:
+        await host.until(lambda: log.counts > 0)
+        await host.engine.send()
+        assert len(host.said("gap")) == gaps
+
+
+async def test_kill_before_a_reboot_is_told_late_on_return(tmp_path) -> None:
+    """What an earlier boot's kernel wrote just before the host went down is found on return, with its true time."""
+    chat, clock = FakeChat(), Clock()
+    fields = {
+        "__CURSOR": f"s={'0' * 20};i=2",
+        "__REALTIME_TIMESTAMP": f"{int(NOW) - 400}000000",
+        "_BOOT_ID": "e" * 32,
+        "_SOURCE_MONOTONIC_TIMESTAMP": "99000000",
+        "_TRANSPORT": "kernel",
+        "SYSLOG_FACILITY": "0",
+        "MESSAGE": KILL.format(pid=7001),
+    }
+    position = Position(
+        host="host42",
+        detector="journald",
+        cursor=f"s={'0' * 20};i=1@{int(NOW) - 500}",
+        baselined_s=1.0,
+        last_seen_s=NOW - 450,
+    )
+    log = Journal(
+        records=[json.dumps({**fields, "__CURSOR": position.cursor.split("@")[0]} | {"MESSAGE": "x"})]
+    )
+    log.records.append(json.dumps(fields))
+    async with watched(tmp_path, log, chat, clock, hosts=()) as host:
+        await host.engine.store.save_position(position)
+    async with watched(tmp_path, log, chat, clock) as host:
+        await host.until(lambda: len(host.cards) == 1)
+        [stored] = await host.engine.store.incidents("host42")
+        assert (stored.kill.time_s, stored.kill.boot_id[:8]) == (NOW - 400, "eeeeeeee")
+        assert "told late" in str(host.engine.chat.posted[0].view["blocks"])
+        assert host.said("gap") == []
+
+
+@dataclass
+class Journal(Log):
+    """A host that answers as journalctl does, whose journal is whole since `kept_s`."""
+
+    kept_s: int = 0
+    records: list[str] = field(default_factory=list)
+
+    async def now(self, host: str, *, timeout_s: float | None = None, asked: bool = False) -> HostSnapshot:
+        """A journal that can be read."""
+        snapshot = await super().now(host)
+        return replace(snapshot, kernel_log=KernelLog(source="journald", lines=()))
+
+    async def follow(self, host: str, command: Command) -> AsyncIterator[bytes]:
+        """How far it reaches, its records, and nothing more."""
+        yield f"@@boot {self.boot} {UPTIME} {int(NOW)}".encode()
+        if self.kept_s:
+            yield f"@@oldest {self.kept_s}".encode()
+        for line in self.records:
+            yield line.encode()
+        yield b"@@live"
+        await asyncio.Event().wait()
