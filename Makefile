@@ -1,16 +1,22 @@
 # make demo and make test do all their own set-up: a venv in .venv, pinned by .ci/constraints.txt.
+# PYTEST='…' gives pytest more arguments.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test lint check-tools clean screenshot
+.PHONY: demo test test-lab lint check-tools clean screenshot
 
 demo: $(STAMP)
 	@$(BIN)/oombot demo
 
 test: $(STAMP) lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(PYTEST)
+
+# real Debian machines in QEMU: docs/lab.md
+test-lab: $(STAMP)
+	$(BIN)/python -m tests.lab.images
+	$(BIN)/python -m pytest tests/lab -m lab $(PYTEST)
 
 lint: $(STAMP)
 	$(BIN)/ruff format --check .

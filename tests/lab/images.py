@@ -18,16 +18,19 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.lab.qemu import Qemu, QemuError, overlay
+from tests.lab.qemu import HARDWARE, Qemu, QemuError, overlay
 from tests.lab.shell import Shell, ShellError, free_port
 
 MIRROR = os.environ.get("OOMBOT_LAB_MIRROR", "http://deb.debian.org/debian")
-PROGRAMS = ("qemu-system-x86_64", "qemu-img", "debootstrap", "mke2fs", "ssh", "ssh-keygen")
-PACKAGES = ("qemu-system-x86", "qemu-utils", "debootstrap", "e2fsprogs", "openssh-client")
+PROGRAMS = ("qemu-system-x86_64", "qemu-img", "debootstrap", "mke2fs", "ssh", "ssh-keygen", "setpriv")
+PACKAGES = ("qemu-system-x86", "qemu-utils", "debootstrap", "e2fsprogs", "openssh-client", "util-linux")
 INSIDE = (
     "systemd,systemd-sysv,openssh-server,dbus,sudo,python3,procps,linux-image-cloud-amd64,udev,kmod,iproute2"
 )
-WATCHER, NOBODY = "oombot", "plain"  # logins with the lab's key: may read the journal; may read nothing special
+WATCHER, NOBODY = (
+    "oombot",
+    "plain",
+)  # logins with the lab's key: may read the journal; may read nothing special
 # no timer may fire when a restored machine's clock jumps; consoles are nobody's here
 MASKED = (
     "apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer e2scrub_all.timer fstrim.timer man-db.timer"
@@ -64,6 +67,7 @@ FILES = {
     "etc/ssh/sshd_config.d/lab.conf": "UseDNS no\nMaxStartups 100\nPrintMotd no\n",
     "etc/systemd/system/systemd-networkd-wait-online.service.d/lab.conf": "[Service]\nTimeoutStartSec=5\n",
 }
+KERNEL_WORDS = "root=/dev/vda rw console=ttyS0 net.ifnames=0 mitigations=off quiet"
 PENALTIES = "PerSourcePenalties no\n"  # OpenSSH 9.8 and newer: all of the lab comes from one address
 
 
@@ -107,11 +111,10 @@ class Image:
     @property
     def boot(self) -> list[str]:
         """QEMU's arguments for kernel, initrd and command line."""
-        words = "root=/dev/vda rw console=ttyS0 net.ifnames=0 mitigations=off quiet"
         start = self.folder / self.kind.suite
         return [
             *("-kernel", f"{start}.vmlinuz", "-initrd", f"{start}.initrd"),
-            *("-append", f"{words} {self.kind.kernel_words}".strip()),
+            *("-append", f"{KERNEL_WORDS} {self.kind.kernel_words}".strip()),
         ]
 
 
@@ -132,9 +135,9 @@ def missing() -> str:
 def cache() -> Path:
     """Where this recipe's images are."""
     home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    here = Path(__file__).parent
-    recipe = b"".join((here / name).read_bytes() for name in ("images.py", "qemu.py", "shell.py"))
-    return home / "oombot-lab" / hashlib.sha256(recipe).hexdigest()[:12]
+    kinds = [(kind.name, kind.suite, kind.kernel_words) for kind in KINDS.values()]
+    recipe = repr((MIRROR, INSIDE, CUSTOMIZE, FILES, PENALTIES, KERNEL_WORDS, SETTLE, kinds, HARDWARE))
+    return home / "oombot-lab" / hashlib.sha256(recipe.encode()).hexdigest()[:12]
 
 
 def key() -> Path:

@@ -12,8 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.lab.images import Image, booted, key
-from tests.lab.images import Kind as Kind
+from tests.lab.images import Image, Kind, booted, key
 from tests.lab.qemu import Qemu, QemuError, overlay
 from tests.lab.shell import Shell, ShellError, free_port
 
@@ -129,7 +128,15 @@ class Machine:
     async def killed(self) -> list[Killed]:
         """All kills in the machine's own journal, of all its boots."""
         out = await self.run(
-            *("journalctl", "-q", "--no-pager", "-o", "json", "--output-fields=MESSAGE", "--grep=Killed process"),
+            *(
+                "journalctl",
+                "-q",
+                "--no-pager",
+                "-o",
+                "json",
+                "--output-fields=MESSAGE",
+                "--grep=Killed process",
+            ),
             "_TRANSPORT=kernel",
             check=False,  # 1 says that nothing was found
         )

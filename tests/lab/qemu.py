@@ -1,18 +1,22 @@
 """One QEMU process in software emulation (no KVM is needed): its command line, its monitor, its end."""
 
 import contextlib
-import ctypes
 import os
 import shutil
-import signal
 import socket
 import subprocess
 import time
 from pathlib import Path
 
-MEMORY_MIB = 512
 PROMPT = b"(qemu) "
-PR_SET_PDEATHSIG = 1
+# however pytest ends, no process of the lab outlives it
+END_WITH_PARENT = ("setpriv", "--pdeathsig", "KILL", "--")
+HARDWARE = (
+    *("-nodefaults", "-no-user-config", "-display", "none"),
+    # a larger CPU model boots four times slower; with cx16 kernel 6.12 panics under QEMU 7.2
+    *("-accel", "tcg,tb-size=256", "-cpu", "Nehalem,-cx16", "-m", "512", "-smp", "1"),
+    *("-device", "virtio-net-pci,netdev=net", "-device", "virtio-rng-pci"),
+)
 
 
 class QemuError(Exception):
@@ -31,12 +35,9 @@ class Qemu:
     def start(self, memory: Path | None = None) -> None:
         """Boot, or go on from `memory`; returns once the machine runs."""
         command = [
-            *("qemu-system-x86_64", "-nodefaults", "-no-user-config", "-display", "none"),
-            # a larger CPU model boots four times slower; with cx16 kernel 6.12 panics under QEMU 7.2
-            *("-accel", "tcg,tb-size=256", "-cpu", "Nehalem,-cx16", "-m", str(MEMORY_MIB), "-smp", "1"),
+            *(*END_WITH_PARENT, "qemu-system-x86_64", *HARDWARE),
             *("-drive", f"file={self._disk},format=qcow2,if=virtio,cache=unsafe"),
             *("-netdev", f"user,id=net,restrict=on,hostfwd=tcp:127.0.0.1:{self.port}-:22"),
-            *("-device", "virtio-net-pci,netdev=net", "-device", "virtio-rng-pci"),
             *("-chardev", f"file,id=console,path={self.folder / 'console'},append=on"),
             *("-serial", "chardev:console", "-monitor", f"unix:{self.folder / 'monitor'},server=on,wait=off"),
             *self._boot,
@@ -44,9 +45,7 @@ class Qemu:
         ]
         (self.folder / "monitor").unlink(missing_ok=True)
         with (self.folder / "qemu.log").open("ab") as log:
-            self._process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, preexec_fn=_end_with_parent
-            )
+            self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         self._until_running(within_s=120)
 
     def monitor(self, line: str, *, within_s: float = 120) -> str:
@@ -114,11 +113,6 @@ def _until_prompt(connection: socket.socket) -> str:
             raise QemuError(f"QEMU's monitor closed: {said.decode(errors='replace')}")
         said += more
     return said.removesuffix(PROMPT).decode(errors="replace")
-
-
-def _end_with_parent() -> None:
-    """However pytest ends, no machine outlives it."""
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def overlay(disk: Path, base: Path) -> None:
