@@ -163,7 +163,10 @@ class HostFacts:
     name: str
     answered_s: float | None = None  # how long the first round trip took, login included
     fault: HostFault | None = None  # nothing could be asked at all
-    snapshot: HostSnapshot | None = None
+    snapshot: HostSnapshot | None = None  # without its tables and log, of which a fleet has gigabytes
+    processes: int = 0  # how many there were in it
+    cgroups: int = 0
+    units: int = 0
     reading_fault: HostFault | None = None
     settings: HostSettings | None = None
     settings_fault: HostFault | None = None

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from oombot.doctor.gathered import Gathered, HostFacts
 from oombot.doctor.shape import HostCheck, Line, ok, unknown, warning, wrong
 
-_OLD = "it lacks what newer oombots ask for, and what was mended since"
+_OLD = "an old helper lacks what newer oombots ask for, and what was mended since"
 
 
 def _lines(host: HostFacts, gathered: Gathered) -> Iterable[Line]:
@@ -14,9 +14,6 @@ def _lines(host: HostFacts, gathered: Gathered) -> Iterable[Line]:
     install = f"oombot sudoers {host.name}"
     if gathered.known.helpers_of(host.name) == "sent":
         yield _given_away(host, install)
-        return
-    if host.versions is None:
-        yield unknown("version", "which helpers are installed is not known", _OLD, install)
         return
     for name, expected in sorted(gathered.expected_versions.items()):
         yield _version(host, name, expected, install)
@@ -45,6 +42,8 @@ def _version(host: HostFacts, name: str, expected: str, install: str) -> Line:
     found = (host.versions or {}).get(name)
     if found is None and name == "oombot-helper" and host.act is not None:
         found = host.act.version  # the watching account need not be able to read it
+    if found is None and host.versions is None:
+        return unknown(name, f"which {name} is installed is not known", _OLD, install)
     if found is None:
         why = "helpers: installed says that it is there; what goes through it fails"
         return wrong(name, f"{name} is not installed, or this account may not read it", why, install)

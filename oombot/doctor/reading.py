@@ -18,11 +18,8 @@ def _lines(host: HostFacts, gathered: Gathered) -> Iterable[Line]:
             why = "a card can not say what could not be read; it says unknown"
             yield warning("part", problem, why, f"oombot ask {host.name}")
         if not problems:
-            count = len(snapshot.processes)
-            yield ok(
-                "parts",
-                f"memory, {count} processes, {len(snapshot.cgroups)} cgroups, {len(snapshot.units)} units",
-            )
+            found = f"{host.processes} processes, {host.cgroups} cgroups, {host.units} units"
+            yield ok("parts", f"memory, {found}")
     if settings is None:
         fault = host.settings_fault
         said = "its kernel settings could not be asked" + (f": {fault.said}" if fault else "")

@@ -127,7 +127,14 @@ class Checkup:
         snapshot: HostSnapshot = facts.parse(said.stdout, host=name, taken_s=taken_s)
         if not snapshot.processes and not snapshot.memory_kb:
             return replace(found, answered_s=found.answered_s, reading_fault=_no_answer(name, said))
-        return replace(found, answered_s=answered_s, snapshot=snapshot)
+        return replace(
+            found,
+            answered_s=answered_s,
+            snapshot=_light(snapshot),
+            processes=len(snapshot.processes),
+            cgroups=len(snapshot.cgroups),
+            units=len(snapshot.units),
+        )
 
     async def _with_helpers(self, found: HostFacts, name: str) -> HostFacts:
         try:
@@ -159,6 +166,12 @@ def host_fault(error: HostError) -> HostFault:
     }
     kind: FaultKind = next((found for known, found in kinds.items() if isinstance(error, known)), "failed")
     return HostFault(kind=kind, said=str(error), fix=error.fix, jump=error.jump)
+
+
+def _light(snapshot: HostSnapshot) -> HostSnapshot:
+    """The reading without its tables and its log: thousands of hosts are kept until all are judged."""
+    log = replace(snapshot.kernel_log, lines=())
+    return replace(snapshot, processes=(), cgroups={}, units=(), own_pids=frozenset(), kernel_log=log)
 
 
 def _no_answer(name: str, said: CommandResult) -> HostFault:

@@ -121,6 +121,7 @@ async def test_a_host_in_good_order(hosts):
     [host] = found.hosts
     assert hosts.asked == [("web01", "settings"), ("web01", "read")]
     assert (host.settings.uid, host.snapshot is not None, host.fault) == (996, True, None)
+    assert (host.processes > 0, host.snapshot.processes, host.snapshot.kernel_log.lines) == (True, (), ())
     assert host.ahead_s == pytest.approx(30.5)
     assert (found.store, found.machine, found.slack.team) == (STORE, MACHINE, "False")
 
