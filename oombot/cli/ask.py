@@ -41,7 +41,7 @@ def ask(text: str, *, config: Path, as_json: bool) -> int:
     else:
         _draw(diagnosis)
     if problem:
-        Console(stderr=True, highlight=False, markup=False).print(
+        Console(stderr=True, emoji=False, highlight=False, markup=False).print(
             plain(f"oombot: {problem}\nfix: {fix or 'see above'}")
         )
     return 1 if problem else 0
@@ -74,11 +74,11 @@ def _draw_matches(matches: tuple[triage.Match, ...]) -> None:
     table = Table("ask for", "what", "details", title="Several match; ask for one of them")
     for match in matches:
         table.add_row(cell(match.ask), cell(match.label), cell(match.details))
-    Console(highlight=False).print(table)
+    Console(emoji=False, highlight=False).print(table)
 
 
 def _draw(diagnosis: triage.Diagnosis) -> None:
-    console = Console(highlight=False)
+    console = Console(emoji=False, highlight=False)
     console.print(SYMBOLS[diagnosis.answer], end="  ")
     for line in (diagnosis.verdict, diagnosis.reason, diagnosis.stale, diagnosis.now):
         if line:

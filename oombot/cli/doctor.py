@@ -35,13 +35,13 @@ def doctor(wanted: Wanted, *, as_json: bool, everything: bool) -> int:
     if as_json:
         Console(soft_wrap=True).print_json(json.dumps(as_data(found, now_s=datetime.now(UTC).timestamp())))
     else:
-        draw(found, Console(highlight=False), everything=everything)
+        draw(found, Console(emoji=False, highlight=False), everything=everything)
     return 1 if verdict(found) == "wrong" else 0
 
 
 async def _looked(wanted: Wanted, *, quiet: bool) -> tuple[Line, ...]:
     """Gather behind a bar on standard error, where that is a terminal."""
-    console = Console(stderr=True, highlight=False)
+    console = Console(stderr=True, emoji=False, highlight=False)
     columns = (TextColumn("hosts asked"), BarColumn(bar_width=None), MofNCompleteColumn())
     with Progress(*columns, console=console, transient=True, disable=quiet or not console.is_terminal) as bar:
         task = bar.add_task("", total=None)

@@ -50,7 +50,7 @@ def explain(file: str, *, as_json: bool) -> int:
     if as_json:
         sys.stdout.write(json.dumps(as_data(explanation), indent=2) + "\n")
     else:
-        draw(explanation, Console(highlight=False))
+        draw(explanation, Console(emoji=False, highlight=False))
     return 0
 
 

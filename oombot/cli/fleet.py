@@ -23,7 +23,7 @@ async def ask_fleet(settings: Settings, asked: Question, selection: Selection, *
         fix = f"oombot ask HOST {asked.target}"
         raise RefusedError("A process or a unit is asked of one host; nothing was asked.", fix=fix)
     survey = survey_of(selection, asked.since_s, settings.since_s)
-    errors = Console(stderr=True, highlight=False)
+    errors = Console(stderr=True, emoji=False, highlight=False)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     seen: list[triage.Seen] = []
     async with app.offline(settings) as bot:
@@ -49,7 +49,7 @@ async def ask_fleet(settings: Settings, asked: Question, selection: Selection, *
         data = _as_data(view, triage.ranked(seen), selection)
         Console(soft_wrap=True).print_json(json.dumps(data), highlight=False)
     else:
-        _draw(Console(highlight=False), view, triage.ranked(seen), selection)
+        _draw(Console(emoji=False, highlight=False), view, triage.ranked(seen), selection)
     return 1 if view.failed else 0
 
 
@@ -84,7 +84,7 @@ def _draw(console: Console, view: triage.Overview, seen: list[triage.Seen], sele
     _draw_reasons(console, "Could not be asked", [(one, one.reason) for one in seen if not one.answered])
     _draw_reasons(
         console,
-        "Not certain: there may be kills that nobody saw",
+        "Not certain (counts with a ?): there may be kills that nobody saw",
         [(one, one.doubt) for one in seen if one.doubt],
     )
     if selection.missing:

@@ -43,7 +43,7 @@ def listed(pattern: str, *, config: Path, as_json: bool) -> int:
                 for part in (names, data["address"], groups, tags, data["jump"], data["helpers"], at)
             )
         )
-    Console(highlight=False).print(table)
+    Console(emoji=False, highlight=False).print(table)
     return 0
 
 
@@ -130,7 +130,7 @@ async def _try_all(settings: Settings, names: Sequence[str], done: Callable[[], 
 
 def _draw(found: Sequence[Tried], failed: Sequence[Tried]) -> None:
     """One line a host that can be read; what is wrong in full below, once for all behind one jump host."""
-    console = Console(highlight=False)
+    console = Console(emoji=False, highlight=False)
     table = Table("host", "", "what could not be read")
     for each in found:
         sign = "[bold red]failed[/]" if each.error else "[bold green]ok[/]"
@@ -154,7 +154,7 @@ def _draw(found: Sequence[Tried], failed: Sequence[Tried]) -> None:
 def trusted(name: str, *, config: Path, fingerprint: str) -> int:
     """Show the key that a host offers and write it down on a yes; exit 0 when it is vouched for, else 1."""
     settings = app.load_settings(config)
-    console = Console(highlight=False, soft_wrap=True, markup=False)
+    console = Console(emoji=False, highlight=False, soft_wrap=True, markup=False)
     host = _called(settings, name)
     file, offer = asyncio.run(_offered(settings, host))
     if offer is None:
