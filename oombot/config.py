@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 
 from oombot.errors import ConfigError
 from oombot.inventory import names
-from oombot.inventory.consistency import InconsistentError, Problem, grouping, naming
+from oombot.inventory.consistency import InconsistentError, Problem, as_written, grouping, naming
 from oombot.inventory.expansion import expanded
 from oombot.inventory.marked import Path, dotted, place, read
 from oombot.inventory.roster import Member, Roster, Selection
@@ -267,7 +267,7 @@ def _validated(
     try:
         settings = Settings.model_validate_json(text, strict=True)
     except ValidationError as error:
-        found = [*problems, *_problems(error, places, origins, filename)]
+        found = [*problems, *_problems(error, raw, places, origins, filename)]
         raise ConfigError(list(dict.fromkeys(found))) from error
     if problems:
         raise ConfigError(problems)
@@ -307,7 +307,11 @@ def duration_s(text: str) -> float | None:
 
 
 def _problems(
-    error: ValidationError, places: Mapping[Path, str], origins: Sequence[int | str], filename: str
+    error: ValidationError,
+    raw: Mapping[str, Any],
+    places: Mapping[Path, str],
+    origins: Sequence[int | str],
+    filename: str,
 ) -> Iterator[str]:
     """Every mistake with its place; one that the forty hosts of a range share comes forty times alike."""
 
@@ -319,14 +323,16 @@ def _problems(
             path = ("hosts", origin, *path[2:])
         return place(places, path, f"{filename}:1"), path
 
+    contradictions: Sequence[Problem] | None = None
     for item in error.errors():
         cause = item.get("ctx", {}).get("error")
         if isinstance(cause, InconsistentError):
-            for path, text, other in cause.problems:
-                first = f" (first at {where(other)[0]})" if other else ""
-                yield f"{where(path)[0]}: {text}{first}"
+            contradictions = cause.problems
             continue
         found, path = where(tuple(item["loc"]))
         text = str(item["msg"]).removeprefix("Value error, ")
         text = "unknown key" if item["type"] == "extra_forbidden" else text
         yield f"{found}: {dotted(path)}: {text}" if path else f"{found}: {text}"
+    for path, text, other in as_written(raw) if contradictions is None else contradictions:
+        first = f" (first at {where(other)[0]})" if other else ""
+        yield f"{where(path)[0]}: {text}{first}"

@@ -1,6 +1,7 @@
 """Whether names and groups fit together; every contradiction with its path, and with both where two collide."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from oombot.inventory import names
 from oombot.inventory.marked import Path
@@ -48,3 +49,24 @@ def grouping(hosts: Sequence[Member], children: Mapping[str, Sequence[str]]) -> 
     if found:
         circle = " → ".join(found)
         yield ("groups", found[0], "groups"), f"groups hold each other in a circle: {circle}", None
+
+
+def as_written(raw: Mapping[str, Any]) -> list[Problem]:
+    """The same contradictions in a configuration that has other mistakes too, as far as it can be read."""
+    hosts, groups = raw.get("hosts"), raw.get("groups")
+    members = [_member(host, index) for index, host in enumerate(hosts)] if isinstance(hosts, list) else []
+    children = {
+        str(name): _texts(group.get("groups"))
+        for name, group in (groups.items() if isinstance(groups, Mapping) else ())
+        if isinstance(group, Mapping)
+    }
+    return [*naming(members), *grouping([], children)]
+
+
+def _member(host: Any, index: int) -> Member:
+    entry = host if isinstance(host, Mapping) else {}
+    return Member(name=str(entry.get("name", f"?{index}")), aliases=_texts(entry.get("aliases")))
+
+
+def _texts(value: Any) -> tuple[str, ...]:
+    return tuple(str(text) for text in value) if isinstance(value, list) else ()

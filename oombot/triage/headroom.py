@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from oombot.model import Cgroup, HostSnapshot, Process
 from oombot.triage.amounts import size
-from oombot.triage.machine import memory, pressure
+from oombot.triage.machine import memory
 from oombot.triage.workloads import workload
 
 _WORTH_TELLING = 0.5
@@ -35,11 +35,11 @@ def headroom(snapshot: HostSnapshot) -> Headroom:
     stalled = None if snapshot.pressure is None else snapshot.pressure.some_avg10 / 100
     shares = [host, None if fill is None else fill.share, stalled]
     known = [min(1.0, max(0.0, share)) for share in shares if share is not None]
-    text = pressure(snapshot)
-    if fill is not None and fill.share >= _WORTH_TELLING:
-        first = host is None or fill.share >= host
-        text = f"{_told(fill)}; host: {text}" if first else f"{text}; {_told(fill)}"
-    return Headroom(share=max(known, default=None), text=text)
+    share = max(known, default=None)
+    told = [_host_now(snapshot)]
+    if fill is not None and (fill.share >= _WORTH_TELLING or fill.share == share):
+        told.insert(0 if host is None or fill.share >= host else 1, _told(fill))
+    return Headroom(share=share, text="; ".join(told))
 
 
 def fullest(snapshot: HostSnapshot) -> Fill | None:
@@ -92,6 +92,18 @@ def _host_share(snapshot: HostSnapshot) -> float | None:
         return None
     swap, free = (facts.swap_total_kb or 0, facts.swap_free_kb or 0)
     return 1 - (facts.available_kb + free) / (facts.total_kb + swap)
+
+
+def _host_now(snapshot: HostSnapshot) -> str:
+    """Say in few words what the host has left, and whether tasks wait for it."""
+    facts = memory(snapshot)
+    swap = "no swap" if facts.swap_total_kb == 0 else f"swap {facts.swap_used} of {facts.swap_total} used"
+    if snapshot.pressure is None:
+        stalled = ", PSI not readable"
+    else:
+        percent = snapshot.pressure.some_avg10
+        stalled = f", stalled {percent:.0f} % of the last 10 s" if percent >= 1 else ""
+    return f"{facts.available} of {facts.total} available, {swap}{stalled}"
 
 
 def _told(fill: Fill) -> str:

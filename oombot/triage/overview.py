@@ -248,14 +248,15 @@ def _reasons(seen: Sequence[tuple[Seen, str]]) -> list[Reason]:
     groups: dict[str, list[tuple[Seen, str]]] = {}
     for one, text in seen:
         own = re.sub(rf"(?<![\w.-]){re.escape(one.host)}(?![\w-])", "…", text)
-        groups.setdefault(re.sub(r"[0-9]+", "#", own), []).append((one, text))
+        alike = re.sub(r"[0-9]+( (s|min|h|days)\b)?", "#", own.partition("; ")[0])
+        groups.setdefault(alike, []).append((one, text))
     return [
         Reason(
-            count=len(alike),
-            names=tuple(one.host for one, _ in alike[:NAMES]),
-            more=max(0, len(alike) - NAMES),
-            text=alike[0][1],
-            fix=alike[0][0].fix,
+            count=len(those),
+            names=tuple(one.host for one, _ in those[:NAMES]),
+            more=max(0, len(those) - NAMES),
+            text=those[0][1],
+            fix=those[0][0].fix,
         )
-        for alike in sorted(groups.values(), key=len, reverse=True)
+        for those in sorted(groups.values(), key=len, reverse=True)
     ]

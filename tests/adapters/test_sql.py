@@ -380,6 +380,14 @@ async def test_a_half_posted_message_is_not_due(store):
     assert (await store.half_posted(), await keys(store)) == ([], ["b"])
 
 
+async def test_messages_of_a_kind(store):
+    """Messages are found by how their keys begin, newest first; signs of a pattern in it mean themselves."""
+    await store.put_messages([draft("fleet:a"), draft("plan:b"), draft("fleet:c"), draft("fleetxd")])
+    assert [message.key for message in await store.messages("fleet:")] == ["fleet:c", "fleet:a"]
+    assert [message.key for message in await store.messages("fleet:", limit=1)] == ["fleet:c"]
+    assert await store.messages("%") == []
+
+
 async def test_a_failed_message_waits(store):
     """After a failure the message waits for its time, counts the try and lets others pass; success forgets it."""
     await store.put_messages([draft("a"), draft("b")])

@@ -16,7 +16,10 @@ from tests.engine.test_desk import Person1, stored_kill
 from tests.examples import GIB
 from tests.fakes import Clock, FakeChat, FakeMachine
 
-HOSTS = "hosts: [{name: 'host[01-40]'}, {name: host42, aliases: [pay], tags: [front]}]\n"
+HOSTS = """
+groups: {pay: {runbook: 'https://wiki.example.net/pay'}}
+hosts: [{name: 'host[01-40]'}, {name: host42, aliases: [pay], tags: [front], group: pay}]
+"""
 PACE = Pace(at_once=4, within_s=60.0, edit_s=0.01, slowest_s=0.02)
 
 
@@ -171,6 +174,15 @@ async def test_a_name_or_alias_is_answered_as_ever(engine: Engine) -> None:
     assert "'share'" in ada.last
     assert "host42" in ada.last
     assert engine.chat.posted == []
+
+
+async def test_the_runbook_stands_on_answer_and_card(engine: Engine) -> None:
+    """The link of a host's group stands in the answer about it and on the card of its kill."""
+    ada = Person1()
+    await engine.desk.command(ada.visit, "pay")
+    await stored_kill(engine)
+    assert "<https://wiki.example.net/pay|Runbook>" in ada.last
+    assert "<https://wiki.example.net/pay|Runbook>" in str(engine.chat.posted[0].view)
 
 
 async def test_a_process_is_asked_of_one_host(engine: Engine, machines: Machines) -> None:

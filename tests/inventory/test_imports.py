@@ -226,12 +226,20 @@ def test_every_mistake_at_once():
     def read_file(name):
         if name == "gone.ini":
             raise FileNotFoundError(2, "No such file")
-        return {"hosts.ini": "b;c\n[x:y]\n", "ssh_config": "Host d\nPort 99999\n"}[name]
+        return {"hosts.ini": "b;c\n[x:y]\n", "ssh_config": "Host d a\nPort 99999\n"}[name]
 
     with pytest.raises(ConfigError) as caught:
         config.load(text, filename="oombot.yaml", read_file=read_file)
     found = "\n".join(caught.value.problems)
-    for said in ("gone.ini can not be read", "hosts.ini:1: ", "hosts.ini:2: ", "ssh_config:1: port", "mode"):
+    collision = "ssh_config:1: host named twice: a (first at oombot.yaml:3)"
+    for said in (
+        collision,
+        "gone.ini can not be read",
+        "hosts.ini:1: ",
+        "hosts.ini:2: ",
+        "ssh_config:1: port",
+        "mode",
+    ):
         assert said in found
 
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from oombot.model import Cgroup, Pressure
+from oombot.model import Cgroup, KernelLog, Pressure
 from oombot.triage import Seen, observed, overview, ranked, unheard
 from oombot.triage.headroom import fullest, headroom
 from tests.examples import GIB, NOW, a_kill, a_process, a_snapshot
@@ -128,6 +128,31 @@ def test_same_trouble_is_folded():
     seen.append(unheard("db1", "db1 refused the key", (), since_s=0.0))
     folded = view(*seen).unasked
     assert [(group.count, group.more) for group in folded] == [(9, 3), (1, 0)]
+
+
+def test_what_ranks_a_host_is_told():
+    """The number beside a host is explained by what stands behind it, however small it is."""
+    limit = {API: Cgroup(path=API, limit_kb=GIB, usage_kb=GIB // 3)}
+    idle = headroom(a_snapshot(a_process(rss_anon_kb=GIB // 3), memory_kb=memory(4 * GIB), cgroups=limit))
+    assert idle.text == (
+        "api.service: processes hold 341 MiB of its 1.0 GiB limit; 4.0 GiB of 4.0 GiB available, no swap,"
+        " PSI not readable"
+    )
+
+
+def test_cut_logs_of_any_length_are_folded():
+    """Hosts whose logs reach back differently far are one group, told by the first."""
+    cut = [
+        observed(
+            whole(f"web{i}", kernel_log=KernelLog(source="kmsg", lines=(), since_s=NOW - 600 * i)),
+            (),
+            since_s=0.0,
+        )
+        for i in (1, 20, 900)
+    ]
+    [group] = view(*cut).unsure
+    assert group.count == 3
+    assert group.text.startswith("the kernel log reaches back only 10 min")
 
 
 @given(

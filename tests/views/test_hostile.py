@@ -11,13 +11,14 @@ from hypothesis import strategies as st
 from oombot.errors import ViewError
 from oombot.following import Digest, DigestLine, Outage
 from oombot.model import Command
-from oombot.triage import about_kill, diagnose, find
+from oombot.triage import about_kill, diagnose, find, observed, overview, unheard
 from oombot.views.escaping import (
     approver,
     argv,
     clean,
     command,
     exact,
+    link,
     log,
     mention,
     opaque,
@@ -103,6 +104,49 @@ def test_kill_card_and_report(views, nouns, name, path, host):
     ):
         assert_harmless(views.incident(story, incident_id="i", mode="apply", suggestion=name or None))
         assert_harmless(views.report(story, attached=True))
+
+
+@given(name=NAMES, path=NAMES, host=NAMES)
+@FEW
+def test_fleet(views, nouns, name, path, host):
+    """Any name of a process, cgroup, host or pattern passes through the overview, with its lists full."""
+    hosts = [f"{host}{number}" for number in range(30)]
+    kills = [nouns.kill(comm=name, task_memcg=f"/{path}.service", oom_memcg=f"/{path}")]
+    cgroup = nouns.changed(
+        next(iter(nouns.snapshot().cgroups.values())), path=f"/{path}.service", usage_kb=2_000_000
+    )
+    seen = {}
+    for number, one in enumerate(hosts):
+        snapshot = nouns.snapshot(
+            host=one, cgroups={cgroup.path: cgroup}, kernel_log=nouns.log(source=None, problem=path)
+        )
+        answered = observed(snapshot, kills, since_s=0.0)
+        seen[one] = (
+            answered
+            if number < 15
+            else unheard(one, f"{path}{number % 7 * 'x'}", kills, since_s=0.0, fix=name)
+        )
+    for phase, known in (("asking", {}), ("done", seen)):
+        view = views.fleet(
+            overview(
+                name, hosts, known, phase=phase, span_s=9.0, took_s=1.0, missing=[path] * 9, command=host
+            ),
+            asker=host,
+        )
+        assert_harmless(view)
+        assert_harmless(views.fleet_interrupted(view) or view)
+
+
+@given(
+    url=NAMES
+    | st.sampled_from(["https://a.example/?b=<!channel>", "https://a.example|<@U0ADA0001>", "javascript:x"])
+)
+@FEW
+def test_runbook(url):
+    """What is no plain https address never becomes a link."""
+    shown = json.loads(f'"{link(url, "Runbook")}"')
+    assert "<" not in shown
+    assert link("https://wiki.example.net/a?b=1&c=2", "R") == "<https://wiki.example.net/a?b=1&amp;c=2|R>"
 
 
 @given(name=NAMES, path=NAMES, host=NAMES)
