@@ -81,7 +81,7 @@ def act(helpers: Helpers, source: str, request: Json, *, sudo: bool = True) -> C
 def way(settings: Settings, host: str) -> str:
     """How changes reach this host: records of a run are looked for where it was sent, or their absence says nothing."""
     found = settings.host(host)
-    login = settings.ssh.act.user if settings.ssh.act else found.user or settings.ssh.user or "usual login"
+    login = settings.ssh.act.user if settings.ssh.act else settings.user(found.name) or "usual login"
     where = "this machine" if found.local else found.address or found.name
     return f"{settings.helpers_of(host)} helper as {login} on {where}"
 

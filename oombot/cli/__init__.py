@@ -195,3 +195,42 @@ def hosts_trust(
     from oombot.cli.hosts import trusted
 
     sys.exit(trusted(host, config=config, fingerprint=fingerprint))
+
+
+@app.command()
+def sudoers(  # noqa: PLR0917 — the options of a command line
+    host: Annotated[str, typer.Argument(help="A host of the configuration.")],
+    apply: Annotated[bool, typer.Option("--apply", help="Install it, after showing what changes.")] = False,
+    remove: Annotated[
+        bool, typer.Option("--remove", help="Take it away again, after showing what goes.")
+    ] = False,
+    only_print: Annotated[
+        bool, typer.Option("--print", help="Print the script of --remove instead.")
+    ] = False,
+    login: Annotated[str, typer.Option("--as", help="Your own login there, never the bot's.")] = "",
+    ssh: Annotated[str, typer.Option(help="Your own ssh client, with its options.")] = "ssh",
+    sender: Annotated[str, typer.Option("--from", help="Where the bot connects from: addresses.")] = "",
+    watch_key: Annotated[list[Path], typer.Option(help="Public key that watches.")] = [],  # noqa: B006
+    act_key: Annotated[list[Path], typer.Option(help="Public key that acts.")] = [],  # noqa: B006
+    policy: Annotated[Path | None, typer.Option(help="The host's policy, in JSON.")] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    config: ConfigOption = CONFIG,
+) -> None:
+    """Print what gives oombot two identities without privilege on a host; --apply installs it, --remove undoes it."""
+    from oombot.cli.sudoers import Wanted, applied, printed
+
+    wanted = Wanted(
+        host=host,
+        config=config,
+        login=login,
+        ssh=ssh,
+        sender=sender,
+        watch_keys=tuple(watch_key),
+        act_keys=tuple(act_key),
+        policy=policy,
+        yes=yes,
+    )
+    if apply and remove:
+        raise typer.BadParameter("--apply and --remove exclude each other")
+    by_hand = only_print or not (apply or remove)
+    sys.exit(printed(wanted, remove=remove) if by_hand else applied(wanted, remove=remove))

@@ -1,5 +1,23 @@
 """What is installed on a host for two identities without privilege: helpers, accounts, keys, sudoers, policy."""
 
+from oombot.installation.changes import Present, installing, present, removing
+from oombot.installation.layout import Identity, Layout, layout
+from oombot.installation.shell import install_script, look_script, remove_script
 from oombot.installation.sources import act_program, act_source, expected_versions, read_program
 
-__all__ = ["act_program", "act_source", "expected_versions", "read_program"]
+__all__ = [
+    "Identity",
+    "Layout",
+    "Present",
+    "act_program",
+    "act_source",
+    "expected_versions",
+    "install_script",
+    "installing",
+    "layout",
+    "look_script",
+    "present",
+    "read_program",
+    "remove_script",
+    "removing",
+]
