@@ -49,7 +49,7 @@ put() { # file, mode; its text on standard input. It is there whole or not at al
   chmod "$2" "$new"
   chown 0:0 "$new"
   case $1 in
-    /etc/sudoers.d/*) visudo -cqf "$new" || { rm -f "$new"; fail "visudo does not agree with $1: it is not installed"; };;
+    /etc/sudoers.d/*) visudo -cqf "$new" || { rm -f "$new"; fail "visudo rejects $1: it is not installed"; };;
   esac
   if cmp -s "$new" "$1" && [ "$(stat -c %a:%u "$new")" = "$(stat -c %a:%u "$1")" ]; then rm -f "$new"
   else mv -f "$new" "$1"; echo "installed $1"; fi
@@ -109,8 +109,8 @@ def look_script(layout: Layout) -> str:
     for file in layout.files:
         said = f"printf '@@file {file.path} '; stat -c '%a %u' {file.path}; base64 <{file.path}"
         lines.append(f"if [ -f {file.path} ]; then {said}; fi\n")
-    for user in layout.users:
-        lines.append(
-            f"if getent passwd {user} >/dev/null; then printf '@@account '; getent passwd {user}; fi\n"
-        )
+    lines += [
+        f"if getent passwd {user} >/dev/null; then printf '@@account '; getent passwd {user}; fi\n"
+        for user in layout.users
+    ]
     return "".join([*lines, "echo @@end\n", _TAIL])
