@@ -55,6 +55,7 @@ class DigestLine:
     kills: int
     first_s: float
     last_s: float
+    pid: int | None = None  # of the one kill
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

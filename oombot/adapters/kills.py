@@ -14,7 +14,7 @@ from oombot.model import Draft, Incident, OomKill
 from oombot.sameness import same_kill
 
 LATE_S = 60.0
-LINES = 20
+LINES = 30
 DIGEST = "digest:"
 
 
@@ -88,9 +88,13 @@ async def _digest(connection: AsyncConnection, key: str, channel: str) -> Digest
     hosts = func.count(INCIDENTS.c.host.distinct())
     whole = (await connection.execute(select(func.count(), hosts, late, first, last).where(here))).one()
     group = (INCIDENTS.c.host, INCIDENTS.c.comm)
-    query = select(*group, func.count().label("kills"), first.label("first_s"), last.label("last_s")).where(
-        here
-    )
+    query = select(
+        *group,
+        func.count().label("kills"),
+        first.label("first_s"),
+        last.label("last_s"),
+        func.min(INCIDENTS.c.pid).label("pid"),
+    ).where(here)
     query = query.group_by(*group).order_by(func.count().desc(), *group).limit(LINES)
     lines = [DigestLine(**_plain(row)) for row in (await connection.execute(query)).mappings()]
     return Digest(
@@ -106,7 +110,8 @@ async def _digest(connection: AsyncConnection, key: str, channel: str) -> Digest
 
 
 def _plain(row: RowMapping) -> dict[str, Any]:
-    return {name: row[name] for name in ("host", "comm", "kills", "first_s", "last_s")}
+    values = {name: row[name] for name in ("host", "comm", "kills", "first_s", "last_s")}
+    return values | {"pid": row["pid"] if row["kills"] == 1 else None}
 
 
 async def _stored_kill(connection: AsyncConnection, incident: Incident) -> Incident | None:

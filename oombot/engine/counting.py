@@ -12,7 +12,7 @@ from oombot.engine.timing import Timing
 from oombot.errors import HostError
 from oombot.facts import counter
 from oombot.following import Reckoning
-from oombot.model import Draft
+from oombot.model import Draft, HostSnapshot
 
 COUNT_WITHIN_S = 10.0
 
@@ -35,10 +35,23 @@ class Counting:
         """Take the shared parts; `chance` spreads a fleet's counts over time."""
         self._ctx, self._readings, self._timing, self._chance = context, readings, timing, chance
         self._agreed_s: dict[str, float] = {}  # when counter and log were last compared
+        self._first: dict[
+            str, counter.Counter
+        ] = {}  # what hosts had counted before their logs were read at all
+
+    def first(self, host: str, snapshot: HostSnapshot) -> None:
+        """Note what a host had counted when it was first looked at: its log is compared with that once it is read."""
+        if snapshot.boot_id and snapshot.uptime_s is not None and snapshot.oom_kill_count is not None:
+            self._first[host] = counter.Counter(
+                boot_id=snapshot.boot_id, uptime_s=snapshot.uptime_s, oom_kill=snapshot.oom_kill_count
+            )
 
     async def follow(self, follower: Follower) -> None:
         """Count a host that is followed: when its log was caught up, and every now and then, for ever."""
         await follower.live.wait()
+        first = self._first.pop(follower.host, None)
+        if first is not None and not follower.news:  # else that count is of before a kill that the log shows
+            await self._missing(follower.host, first, follower.booted_s)
         wait = self._timing.count_first * (1 + self._chance())
         while True:
             await asyncio.sleep(wait)

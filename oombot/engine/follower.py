@@ -50,6 +50,7 @@ class Follower:
         self._began_s = self._item_s = self._now_s()
         self._newest_s: float | None = None  # the kernel's time of the last entry
         self._baselined = self._gaps = 0
+        self.news = 0  # kills that are no history
         self._log = context.log(host=position.host)
 
     @property
@@ -215,6 +216,7 @@ class Follower:
             if incident.history:
                 self._baselined += 1
                 continue
+            self.news += 1
             self._log.info("oom_kill", incident=incident.id, pid=incident.kill.pid, comm=incident.kill.comm)
             if incident.message_key == incident_key(incident.id):
                 self._cards.enrich(incident)

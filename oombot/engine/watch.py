@@ -118,6 +118,7 @@ class Watch:
                 host=host, detector="", cursor=None, baselined_s=_host_time(snapshot), last_seen_s=None
             )
             await self._positions.save(position)  # from here on, nothing is history
+            self._counting.first(host, snapshot)
         if log.source is None:
             problem = f"The kernel log of {host} can not be read: {log.problem}."
             self._unheard.lost(host, Trouble(problem=problem, fix=log.fix, kind="blind", blind=True))

@@ -114,16 +114,16 @@ async def test_a_second_print_is_in_no_second_message(store):
 async def test_digest_groups_and_is_bounded(store):
     """The largest groups of host and name are listed, the rest is counted, also what is told late."""
     rule = StormRule(cards=0)
-    kills = [incident(n, kill={"comm": f"p{n % 30}"}, host=f"h{n % 3}") for n in range(60)]
+    kills = [incident(n, kill={"comm": f"p{n % 40}"}, host=f"h{n % 3}") for n in range(80)]
     kills += [
         incident(100 + n, kill={"comm": "java"}, host="db", seen_s=5059.0, at_s=4000.0) for n in range(5)
     ]
     keys = await told(store, *kills, rule=rule)
     view = (await store.message("digest:i0")).view
     assert set(keys) == {"digest:i0"}
-    assert (view["kills"], view["hosts"], view["late"], len(view["lines"])) == (65, 4, 5, 20)
+    assert (view["kills"], view["hosts"], view["late"], len(view["lines"])) == (85, 4, 5, 30)
     assert view["lines"][0] == ["db", "java", 5]
-    assert view["more"] == 65 - 5 - 19 * 2
+    assert view["more"] == 85 - 5 - sum(kills for _, _, kills in view["lines"][1:])
 
 
 async def test_every_kill_is_named_in_exactly_one_message_after_a_restart(url):

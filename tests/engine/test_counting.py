@@ -1,8 +1,9 @@
 """The kernel's counter against the log: what is missing is told with numbers, and nothing else is."""
 
 import asyncio
+from dataclasses import replace
 
-from tests.engine.watching import Log, kill, record, watched
+from tests.engine.watching import FAST, Log, kill, record, watched
 from tests.fakes import Clock, FakeChat
 
 
@@ -43,6 +44,16 @@ async def test_first_count_settles_what_was_before(tmp_path) -> None:
         await host.until(lambda: log.counts > 3)
         assert chat.posted == []
         log.counter = 10
+        await host.until(lambda: host.said("counter"))
+        assert "killed 1 process" in host.said("counter")[0]
+
+
+async def test_what_was_lost_before_the_first_count_of_a_followed_host_is_told(tmp_path) -> None:
+    """The first reading's counter is the beginning: a kill that the log loses before the first count is told."""
+    log, chat = Log(counter=2, old=[kill(1, 7000)], reading_counts=True), FakeChat()
+    async with watched(tmp_path, log, chat, Clock(), timing=replace(FAST, count_first=1.0)) as host:
+        await host.caught_up()
+        log.counter = 3
         await host.until(lambda: host.said("counter"))
         assert "killed 1 process" in host.said("counter")[0]
 

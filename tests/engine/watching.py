@@ -65,6 +65,7 @@ class Log:
     counter: int | None = None  # what the kernel has counted; None: it does not count
     counts: int = 0
     readings: int = 0
+    reading_counts: bool = False  # a reading shows the counter too
     overlooked: list[bytes] = field(default_factory=list)  # what a stream has lost and a reading shows
 
     async def run(
@@ -112,7 +113,13 @@ class Log:
             problem="" if source else "permission denied",
             fix="usermod -aG adm",
         )
-        return a_snapshot(a_process(), host=host, kernel_log=log, boot_id=self.boot)
+        return a_snapshot(
+            a_process(),
+            host=host,
+            kernel_log=log,
+            boot_id=self.boot,
+            oom_kill_count=self.counter if self.reading_counts else None,
+        )
 
     def prints(self, snapshot: HostSnapshot) -> list[OomKill]:
         """The kills that a reading shows."""

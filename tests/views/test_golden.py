@@ -36,7 +36,14 @@ def _decided(n, state):
 
 def _digest(n, *lines, kills=None, hosts=2, late=0):
     found = [
-        DigestLine(host=host, comm=comm, kills=count, first_s=n.NOW_S - 60, last_s=n.NOW_S - at)
+        DigestLine(
+            host=host,
+            comm=comm,
+            kills=count,
+            first_s=n.NOW_S - 60,
+            last_s=n.NOW_S - at,
+            pid=4242 if count == 1 else None,
+        )
         for at, (host, comm, count) in enumerate(lines)
     ]
     return Digest(
