@@ -60,8 +60,15 @@ class Product:
 @asynccontextmanager
 async def running_product(fleet: Fleet, folder: Path) -> AsyncIterator[Product]:
     """Start a bot for this fleet; it ends with the block."""
+    async with running_bot(fleet.config(), folder) as product:
+        yield product
+
+
+@asynccontextmanager
+async def running_bot(hosts: str, folder: Path) -> AsyncIterator[Product]:
+    """Start a bot with this part of a configuration; it ends with the block."""
     config = folder / "oombot.yaml"
-    config.write_text(f"mode: propose\n{fleet.config()}store: {folder}/oombot.sqlite\n")
+    config.write_text(f"mode: propose\n{hosts}store: {folder}/oombot.sqlite\n")
     async with Workspace() as workspace:
         environment = os.environ | {
             "SLACK_API_URL": workspace.api_url,
