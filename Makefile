@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test test-lab lint check-tools clean screenshot
+.PHONY: bench bench-peers demo test test-lab lint check-tools clean screenshot
 
 demo: $(STAMP)
 	@$(BIN)/oombot demo
@@ -17,6 +17,15 @@ test: $(STAMP) lint
 test-lab: $(STAMP)
 	$(BIN)/python -m tests.lab.images
 	$(BIN)/python -m pytest tests/lab -m lab $(PYTEST)
+
+# make bench BENCH=fleet runs one of them, N=50 a quick look at it: docs/benchmarks.md
+bench: $(STAMP)
+	@$(BIN)/python -m benchmarks $(BENCH) $(if $(N),--n $(N))
+
+# what the reading benchmark is measured against; clush and pdsh are Debian's: apt-get install clustershell pdsh
+bench-peers: $(STAMP)
+	$(PYTHON) -m venv $(VENV)/peers
+	$(VENV)/peers/bin/python -m pip install --quiet --disable-pip-version-check parallel-ssh ansible-core
 
 lint: $(STAMP)
 	$(BIN)/ruff format --check .

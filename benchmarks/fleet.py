@@ -10,7 +10,7 @@ from tests.fleet.fleet import running_fleet
 from tests.fleet.product import followed, running_product, stored
 
 HOSTS, KILLS, STORM_S, REST_S = 2000, 200, 5.0, 60.0
-NAME = f"a fleet of {HOSTS} simulated hosts"
+NAME = "a fleet of simulated hosts"
 
 
 def run(n: int | None) -> list[Figure]:

@@ -15,7 +15,7 @@ from benchmarks.peers import SIGN, Peer, peers
 from benchmarks.sshd import Sshd, running_sshd
 
 HOSTS, ROUNDS, WARM = 200, 5, 5
-NAME = f"reading {HOSTS} hosts"
+NAME = "reading many hosts"
 
 
 def run(n: int | None) -> list[Figure]:

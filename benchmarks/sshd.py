@@ -34,7 +34,10 @@ class Sshd:
 
 @contextmanager
 def running_sshd(folder: Path, *, before: Sequence[str] = ()) -> Iterator[Sshd]:
-    """Start it with new keys; `before` is a command that runs sshd's own, which is appended to it."""
+    """Start it with new keys; `before` is a command that runs sshd's own, which is appended to it.
+
+    As root it gets an empty home, as an account for oombot should have: a shell's start-up files cost more than ssh.
+    """
     if not shutil.which(SSHD):
         raise OSError("sshd is missing: apt-get install openssh-server")
     if os.geteuid() == 0:
@@ -54,6 +57,8 @@ def running_sshd(folder: Path, *, before: Sequence[str] = ()) -> Iterator[Sshd]:
         f"AuthorizedKeysFile {folder}/id_ed25519.pub\nPasswordAuthentication no\nStrictModes no\n"
         "KbdInteractiveAuthentication no\nMaxStartups 1000\nMaxSessions 100\nLogLevel ERROR\n"
     )
+    if os.geteuid() == 0 and not before:
+        before = ("unshare", "--mount", "sh", "-c", 'mount -t tmpfs none "$HOME" && exec "$0" "$@"')
     argv = [*before, SSHD, "-D", "-e", "-f", str(config)]
     with subprocess.Popen(argv, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         try:
@@ -67,7 +72,10 @@ def running_sshd(folder: Path, *, before: Sequence[str] = ()) -> Iterator[Sshd]:
             )
         finally:
             process.terminate()
-            process.wait(20)
+            try:
+                process.wait(2)
+            except subprocess.TimeoutExpired:  # unshare(1) waits for what it runs, which ends with it
+                process.kill()
 
 
 def _wait(port: int, process: "subprocess.Popen[bytes]") -> None:

@@ -20,7 +20,9 @@ PROCESSES, ROUNDS = 500, 30
 NAME = f"triage of a host with {PROCESSES} processes, warm"
 LAST_PID = Command(argv=("cat", "/proc/loadavg"))  # its last word is the newest pid of the namespace
 # the host: a pid namespace of its own, with so many processes and an sshd
-_CROWD = 'i=0; while [ $i -lt "$0" ]; do sleep 86400 & i=$((i+1)); done; exec "$@"'
+_CROWD = (
+    'mount -t tmpfs none "$HOME"; i=0; while [ $i -lt "$0" ]; do sleep 86400 & i=$((i+1)); done; exec "$@"'
+)
 
 
 class Counting:
