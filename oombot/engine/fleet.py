@@ -10,7 +10,7 @@ from oombot import triage
 from oombot.engine.answers import Answers
 from oombot.engine.context import Context
 from oombot.engine.readings import Readings
-from oombot.errors import HostError
+from oombot.errors import HostError, ViewError
 from oombot.inventory.roster import Selection
 from oombot.model import Draft
 from oombot.triage.overview import Phase
@@ -166,6 +166,10 @@ class Fleet:
             missing=survey.selection.missing,
             command=survey.command,
         )
-        view = self._ctx.views.fleet(overview, asker=board.asker)
+        try:
+            view = self._ctx.views.fleet(overview, asker=board.asker)
+        except ViewError:
+            self._ctx.log(key=board.key).exception("overview_not_drawn")
+            view = self._ctx.views.notice(overview.headline, fix=overview.command)
         await self._ctx.store.put_messages([Draft(key=board.key, channel=board.channel, view=view)])
         self._ctx.wake.set()

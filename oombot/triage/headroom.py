@@ -86,12 +86,13 @@ def _below(path: str, held: Mapping[str, int | None]) -> int | None:
 
 
 def _host_share(snapshot: HostSnapshot) -> float | None:
-    """How much of memory and swap is taken."""
+    """How much of memory and swap is taken; of memory alone where swap could not be read."""
     facts = memory(snapshot)
     if facts.available_kb is None or not facts.total_kb:
         return None
-    swap, free = (facts.swap_total_kb or 0, facts.swap_free_kb or 0)
-    return 1 - (facts.available_kb + free) / (facts.total_kb + swap)
+    if facts.swap_total_kb is None or facts.swap_free_kb is None:
+        return 1 - facts.available_kb / facts.total_kb
+    return 1 - (facts.available_kb + facts.swap_free_kb) / (facts.total_kb + facts.swap_total_kb)
 
 
 def _host_now(snapshot: HostSnapshot) -> str:

@@ -8,9 +8,12 @@ from typing import Any
 
 import pytest
 
-from oombot.engine.fleet import PREFIX, Pace
-from oombot.errors import ChatError, HostUnreachableError
-from oombot.model import HostSnapshot
+from oombot import app
+from oombot.engine.fleet import PREFIX, Fleet, Pace
+from oombot.errors import ChatError, HostUnreachableError, ViewError
+from oombot.model import HostSnapshot, Json
+from oombot.triage import Overview
+from oombot.views import Views
 from tests.engine.conftest import Engine, build
 from tests.engine.test_desk import Person1, stored_kill
 from tests.examples import GIB
@@ -214,6 +217,24 @@ async def test_a_channel_without_the_bot_is_told_to_the_asker(engine: Engine) ->
     await until(engine, lambda: len(ada.said) == 2)
     assert "could not be posted here: oombot is not in that channel" in ada.last
     assert "/invite @oombot" in ada.last
+
+
+class Undrawn(Views):
+    """Views whose template of the overview makes what Slack would refuse."""
+
+    def fleet(self, overview: Overview, *, asker: str = "") -> Json:
+        raise ViewError("fleet", ["51 blocks"])
+
+
+async def test_an_overview_that_can_not_be_drawn_is_said_in_words(engine: Engine) -> None:
+    """The answer is not lost with its drawing: its headline and the command that shows all of it are posted."""
+    context = replace(engine.context, views=Undrawn(app.templates()))
+    fleet = Fleet(context, engine.machine, engine.desk.answers, pace=PACE)  # type: ignore[arg-type]
+    await replace(engine.desk, fleet=fleet).command(Person1().visit, "host[01-02]")
+    await engine.send()
+    await engine.finish()
+    assert "2 of 2 answered" in overview(engine)
+    assert "oombot ask" in overview(engine)
 
 
 async def test_hostile_names_stay_text(engine: Engine, machines: Machines) -> None:

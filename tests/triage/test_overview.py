@@ -43,6 +43,12 @@ def test_free_swap_is_room():
     assert none.share > 0.9
 
 
+def test_unreadable_swap_is_not_taken_for_full():
+    """Where /proc does not say how much swap is free, memory alone ranks the host."""
+    unread = {"MemTotal": 4 * GIB, "MemAvailable": 3 * GIB, "SwapTotal": 8 * GIB}
+    assert headroom(a_snapshot(memory_kb=unread)).share == 0.25
+
+
 def test_page_cache_of_a_cgroup_is_not_near_its_limit():
     """A cgroup that is full of page cache is not close to a kill; one whose processes fill it is, and is named."""
     limit = {API: Cgroup(path=API, limit_kb=GIB, usage_kb=GIB)}
