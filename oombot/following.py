@@ -46,6 +46,9 @@ class StormRule:
     longest_s: float = 3600.0
 
 
+STORM = StormRule()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DigestLine:
     """The kills of one process name on one host, within a digest."""

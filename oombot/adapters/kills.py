@@ -13,7 +13,7 @@ from oombot.following import Digest, DigestLine, NewKill, StormRule
 from oombot.model import Draft, Incident, OomKill
 from oombot.sameness import same_kill
 
-LATE_S = 60.0
+LATE_S = 120.0  # as a card says it
 LINES = 30
 DIGEST = "digest:"
 

@@ -29,10 +29,9 @@ from oombot.adapters.tables import (
     to_json,
 )
 from oombot.errors import OombotError
-from oombot.following import Digest, NewKill, Outage, Position, Reckoning, StormRule
+from oombot.following import STORM, Digest, NewKill, Outage, Position, Reckoning, StormRule
 from oombot.model import Audit, Draft, Incident, Json, Message, Request
 
-STORM = StormRule()
 BUSY = ("approved", "running")
 OPEN_UNDO = ("pending", "approved", "running", "applied", "verified")
 """States of an undo that leave no room for a second one."""

@@ -1,5 +1,6 @@
 """The card of a kill: posted from the log at once, then edited as the host tells more."""
 
+from collections import deque
 from collections.abc import Sequence
 
 from oombot import triage
@@ -8,7 +9,7 @@ from oombot.engine.drafts import incident_key
 from oombot.engine.looks import AGAIN_S, Looks
 from oombot.engine.readings import Readings
 from oombot.errors import RefusedError, UnknownHostError
-from oombot.following import Card, Digest
+from oombot.following import STORM, Card, Digest
 from oombot.model import Draft, Gap, HostSnapshot, Incident
 
 EARLIER_S = 7 * 86400.0
@@ -23,6 +24,7 @@ class Cards:
         """Take the shared parts; a silent host is looked at again after `again_s`."""
         self._ctx, self._readings, self._again_s = context, readings, again_s
         self._looks: dict[str, Looks] = {}
+        self._recent: dict[str, deque[float]] = {}  # when the last kills of a channel were seen
 
     async def draft(
         self,
@@ -95,7 +97,8 @@ class Cards:
 
         A kill whose card can not be drawn is told in plain words, never lost.
         """
-        earlier = await self.earlier(incident.host)
+        # in a storm it is drawn by chance only, and filled in then
+        earlier = () if self._storm(incident) else await self.earlier(incident.host)
 
         def drawn() -> Draft:
             try:
@@ -107,6 +110,13 @@ class Cards:
                 return Draft(key=incident_key(incident.id), channel=incident.channel, view=view)
 
         return drawn
+
+    def _storm(self, incident: Incident) -> bool:
+        """Whether this kill most likely goes into a digest; the store decides."""
+        recent = self._recent.setdefault(incident.channel, deque(maxlen=STORM.cards))
+        storm = len(recent) == STORM.cards and incident.seen_s - recent[0] <= STORM.within_s
+        recent.append(incident.seen_s)
+        return storm
 
     def digest(self, digest: Digest) -> Draft:
         """The kills of a storm in one message, in plain words where they can not be drawn."""
@@ -136,8 +146,11 @@ class Cards:
 
     async def gap(self, host: str, gap: Gap, *, name: str) -> None:
         """Say that a stretch of a host's log was not seen; `name` is the gap's own, so that it is said once."""
+        key = f"gap:{host}:{name}"
+        if await self._ctx.store.message(key) is not None:
+            return  # read again: it ended when it was told
         draft = Draft(
-            key=f"gap:{host}:{name}",
+            key=key,
             channel=self._ctx.settings.channel(host),
             view=self._ctx.views.host_gap(host, gap.reason, since_s=gap.since_s, until_s=gap.until_s),
         )

@@ -34,7 +34,8 @@ class Counting:
     ) -> None:
         """Take the shared parts; `chance` spreads a fleet's counts over time."""
         self._ctx, self._readings, self._timing, self._chance = context, readings, timing, chance
-        self._agreed_s: dict[str, float] = {}  # when counter and log were last compared
+        self._agreed_s: dict[str, float] = {}  # when counter and log were last compared and agreed
+        self._asked_s: dict[str, float] = {}  # when a host was last asked, on the loop's clock
         self._first: dict[
             str, counter.Counter
         ] = {}  # what hosts had counted before their logs were read at all
@@ -52,9 +53,10 @@ class Counting:
         first = self._first.pop(follower.host, None)
         if first is not None and not follower.news:  # else that count is of before a kill that the log shows
             await self._missing(follower.host, first, follower.booted_s)
-        wait = self._timing.count_first * (1 + self._chance())
+        wait = self._first_wait_s(follower.host)
         while True:
             await asyncio.sleep(wait)
+            self._asked_s[follower.host] = asyncio.get_running_loop().time()
             wait = self._timing.count_every * (0.9 + 0.2 * self._chance())
             try:
                 await self.check(follower)
@@ -62,6 +64,18 @@ class Counting:
                 self._ctx.log(host=follower.host).info("not_counted", error=str(error))
             except Exception:
                 self._ctx.log(host=follower.host).exception("count_failed")
+
+    def _first_wait_s(self, host: str) -> float:
+        """A fleet that is followed for the first time is counted over a minute; a host that comes back, soon.
+
+        One whose streams never last until it is its turn is counted at once.
+        """
+        asked_s = self._asked_s.setdefault(host, float("-inf"))
+        if asked_s == float("-inf"):
+            self._asked_s[host] = asyncio.get_running_loop().time()
+            return self._timing.count_first + self._chance() * self._timing.count_every / 5
+        overdue = asyncio.get_running_loop().time() - asked_s > self._timing.count_every
+        return 0.0 if overdue else self._timing.count_first
 
     async def check(self, follower: Follower) -> None:
         """Compare once: a difference is waited out, then the whole log is read again, then it is told."""

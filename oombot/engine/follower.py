@@ -14,7 +14,7 @@ from oombot.engine.drafts import incident_key
 from oombot.engine.positions import Positions
 from oombot.engine.timing import Timing
 from oombot.errors import CommandFailedError, CommandTimeoutError
-from oombot.following import NewKill, Position, StormRule
+from oombot.following import STORM, NewKill, Position
 from oombot.framing.clock import HostClock, header
 from oombot.model import Entry, Gap, Incident, Live, OomKill
 from oombot.oom_report import OomReportParser
@@ -22,7 +22,6 @@ from oombot.oom_report import OomReportParser
 ROUNDING_S = 2.0  # clocks are read in whole seconds
 CLOCKS_DIFFER_S = 600.0  # the most that two clocks, or a time derived from seconds since boot, may be apart
 REPLAYED = b"@@replayed"
-STORM = StormRule()
 
 
 class Follower:

@@ -116,7 +116,7 @@ async def test_digest_groups_and_is_bounded(store):
     rule = StormRule(cards=0)
     kills = [incident(n, kill={"comm": f"p{n % 40}"}, host=f"h{n % 3}") for n in range(80)]
     kills += [
-        incident(100 + n, kill={"comm": "java"}, host="db", seen_s=5059.0, at_s=4000.0) for n in range(5)
+        incident(100 + n, kill={"comm": "java"}, host="db", seen_s=5055.0, at_s=4000.0) for n in range(5)
     ]
     keys = await told(store, *kills, rule=rule)
     view = (await store.message("digest:i0")).view
