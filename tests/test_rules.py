@@ -2,6 +2,7 @@
 
 import ast
 import re
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -133,3 +134,12 @@ def test_docs_draw_the_lifecycle() -> None:
     drawn = text.split("<!-- lifecycle -->")[1].split("<!-- /lifecycle -->")[0].strip().splitlines()
     rows = [f"| {state} | {', '.join(sorted(moves))} |" for state, moves in TRANSITIONS.items() if moves]
     assert drawn == ["| from | to |", "|---|---|", *rows]
+
+
+def test_docs_draw_the_layers() -> None:
+    """The layers in the docs are those that the import contract enforces, in its order."""
+    text = (ROOT / "docs" / "architecture.md").read_text()
+    drawn = text.split("<!-- layers -->")[1].split("<!-- /layers -->")[0].strip().strip("`").strip()
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    [layers] = [contract["layers"] for contract in contracts if contract["type"] == "layers"]
+    assert [re.split(r"  +", line)[0] for line in drawn.splitlines()] == layers
