@@ -230,7 +230,8 @@ class HostSnapshot:
 
     `memory_kb` has the keys of /proc/meminfo, `problems` each section that could not be read, with why. `own_pids`
     are the bot's own connection: never a target. Unless `processes_whole`, a process that is not listed may run all
-    the same. `can_sudo` is None where the login is root or nobody knows. `replayed` marks a simulated host.
+    the same. `can_sudo` is None where the login is root or nobody knows; `acts_as` is another login that changes go
+    through. `replayed` marks a simulated host.
     """
 
     host: str
@@ -253,6 +254,7 @@ class HostSnapshot:
     has_systemd: bool = False
     has_python: bool = False
     can_sudo: bool | None = None
+    acts_as: str | None = None
     processes_whole: bool = True
     problems: tuple[str, ...] = ()
     replayed: bool = False

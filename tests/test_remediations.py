@@ -29,6 +29,7 @@ def planned(path: Path, case: dict[str, Any]) -> Plan:
         has_python=case.get("has_python", True),
         login_uid=case.get("login_uid"),
         can_sudo=case.get("can_sudo"),
+        acts_as=case.get("acts_as"),
         processes_whole=case.get("processes_whole", True),
     )
     policy = Policy.model_validate_json(json.dumps(case.get("policy", {})))

@@ -1,5 +1,7 @@
 """Reading a host: one round trip, parsed; the last answer is kept for when the host stops answering."""
 
+from dataclasses import replace
+
 from oombot import facts, helper_call
 from oombot.engine.context import Context
 from oombot.errors import CommandFailedError
@@ -26,7 +28,7 @@ class Readings:
             host, command, timeout_s=timeout_s or settings.read_timeout_s, asked=asked
         )
         taken_s = self._ctx.clock()
-        snapshot = facts.parse(result.stdout, host=host, taken_s=taken_s)
+        snapshot = self._parsed(host, result.stdout, taken_s)
         if not snapshot.processes and not snapshot.memory_kb:
             said = result.stderr.decode(errors="replace").strip()[:200]
             raise CommandFailedError(
@@ -39,7 +41,13 @@ class Readings:
     async def last(self, host: str) -> HostSnapshot | None:
         """The last stored reading, however old; None when there never was one."""
         stored = await self._ctx.store.snapshot(host)
-        return None if stored is None else facts.parse(stored[1], host=host, taken_s=stored[0])
+        return None if stored is None else self._parsed(host, stored[1], stored[0])
+
+    def _parsed(self, host: str, raw: bytes, taken_s: float) -> HostSnapshot:
+        """The host's answer, with what only the configuration knows: who makes changes there."""
+        act = self._ctx.settings.ssh.act
+        acts_as = act.user if act is not None and not self._ctx.settings.host(host).local else None
+        return replace(facts.parse(raw, host=host, taken_s=taken_s), acts_as=acts_as)
 
     def kills(self, snapshot: HostSnapshot) -> list[OomKill]:
         """The kills that the reading's kernel log shows, oldest first."""

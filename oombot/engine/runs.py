@@ -243,7 +243,8 @@ class Runs:
         status, then = result.get("status"), request.evidence.get("way")
         now = helper_call.way(self._ctx.settings, request.plan.host)
         if status == "refused":
-            return f"the host does not say whether it ran: {result.get('error')}"
+            said = str(result.get("error")).removesuffix("; nothing was run")  # now, that is
+            return f"the host does not say whether it ran: {said}"
         if status in ("absent", "cancelled") and then != now:
             return f"no record of it is found by the {now}, but it was sent by the {then or 'way of an older oombot'}"
         return ""

@@ -198,7 +198,7 @@ def _own(process: Process, snapshot: HostSnapshot) -> bool:
 
 
 def _powerless(snapshot: HostSnapshot) -> bool:
-    return snapshot.can_sudo is False and snapshot.login_uid not in (None, 0)
+    return snapshot.acts_as is None and snapshot.can_sudo is False and snapshot.login_uid not in (None, 0)
 
 
 def _without_root(params: Params, seen: Seen) -> bool:
@@ -219,6 +219,8 @@ def _may_go_first(process: Process, snapshot: HostSnapshot) -> bool:
 def _access(params: Params, seen: Seen) -> list[Check]:
     """Whether the login can make the change: as root, by sudo, or because the process is its own."""
     snapshot = seen.snapshot
+    if snapshot.acts_as is not None:
+        return [Check(ok=True, text=f"changes go through a login of their own, {snapshot.acts_as}")]
     if snapshot.login_uid in (None, 0):
         return []
     if _without_root(params, seen):
