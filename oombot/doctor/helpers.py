@@ -22,6 +22,14 @@ def _lines(host: HostFacts, gathered: Gathered) -> Iterable[Line]:
 def _given_away(host: HostFacts, install: str) -> Line:
     """What a stolen key could do where scripts are sent along: as far as sudo goes, no further."""
     settings, snapshot = host.settings, host.snapshot
+    if settings is not None and settings.read_helper:
+        why = "oombot sends scripts to a host that would answer without, and its keys open a shell there"
+        return warning(
+            "sent",
+            "helpers are installed there, but not used",
+            why,
+            "helpers: installed, for this host or its group",
+        )
     if (settings is not None and settings.uid == 0) or (snapshot is not None and snapshot.login_uid == 0):
         reach = "is root there"
     elif settings is not None and settings.any_root:

@@ -23,7 +23,7 @@ VALUE = "nonce-0001"
 @pytest.fixture
 async def ws() -> AsyncIterator[Workspace]:
     """A workspace that allows many posts."""
-    async with Workspace(post_burst=100) as opened:
+    async with Workspace(post_burst=100, ack_timeout_s=60.0) as opened:
         yield opened
 
 

@@ -185,6 +185,12 @@ def test_what_the_sent_form_gives_away(settings, reading, said) -> None:
     assert (line.state, said in line.what, line.fix) == ("warning", True, "oombot sudoers web01")
 
 
+def test_installed_helpers_that_are_not_used_are_told() -> None:
+    """A host with the read helper that is still sent scripts is told so, with the line of the configuration."""
+    line = judged("helpers", one(settings=some_settings(read_helper=True)))["sent"]
+    assert (line.state, line.fix.startswith("helpers: installed")) == ("warning", True)
+
+
 def test_versions_of_installed_helpers() -> None:
     """An old helper is a warning, one that is not there is wrong, and no answer is not known."""
     assert states("helpers", one(text=INSTALLED, versions=NEW, expected=NEW)) == dict.fromkeys(NEW, "ok")
