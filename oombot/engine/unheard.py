@@ -57,13 +57,8 @@ class Unheard:
     def lost(self, host: str, trouble: Trouble) -> None:
         """A host is not followed; the first time counts, the newest reason is told."""
         known = self._down.get(host)
-        if known is not None and known[1].blind != trouble.blind:
-            self.heard(host)  # it answers now, or no longer: another message
-            known = None
-        self._down[host] = (known[0] if known else self._ctx.clock(), trouble)
-        other = self._outage(host)
-        if other is not None and other.blind != trouble.blind:
-            self._back(host)
+        same = known is not None and known[1].blind == trouble.blind
+        self._down[host] = (known[0] if known is not None and same else self._ctx.clock(), trouble)
 
     def heard(self, host: str) -> None:
         """A host is followed live."""
@@ -92,10 +87,15 @@ class Unheard:
 
     async def tell(self) -> None:
         """Say what is due: new outages and new hosts in known ones, and those that are over."""
-        now, away = self._ctx.clock(), {host for one in self._open.values() for host in one.away}
+        now = self._ctx.clock()
         for host, (since_s, trouble) in sorted(self._down.items()):
-            if host not in away and now - since_s > self._timing.unheard_after:
+            outage = self._outage(host)
+            if now - since_s <= self._timing.unheard_after:
+                continue
+            if outage is None:
                 self._due.add(self._join(host, since_s, trouble))
+            elif outage.blind != trouble.blind:
+                self._turn(host, outage, trouble)
         for key, since_s in list(self._returning.items()):
             if not self._open[key].away or now - since_s > self._timing.return_within:
                 self._due.add(key)
@@ -125,6 +125,23 @@ class Unheard:
         )
         self._open[outage.key] = outage
         return outage.key
+
+    def _turn(self, host: str, outage: Outage, trouble: Trouble) -> None:
+        """A host that was blind is gone now, or one that was gone is blind: it is not back, so that is not said."""
+        self._due.add(outage.key)
+        if len(outage.away) > 1:
+            others = {name: back_s for name, back_s in outage.hosts.items() if name != host}
+            self._open[outage.key] = replace(outage, hosts=others)
+            self._due.add(self._join(host, self._ctx.clock(), trouble))
+            return
+        self._open[outage.key] = replace(
+            outage,
+            place=self._place(host, trouble),
+            cause=trouble.kind,
+            problem=trouble.problem,
+            fix=trouble.fix,
+            blind=trouble.blind,
+        )
 
     def _place(self, host: str, trouble: Trouble) -> str:
         if trouble.jump is not None:

@@ -59,6 +59,8 @@ class Watch:
             try:
                 if await self._follow(host, live):
                     continue  # blind for a while: is its log to be read now?
+                if not live.is_set():
+                    self._doubtful.add(host)
             except HostUnreachableError as error:
                 trouble = Trouble.of(error)
             except Exception as error:
@@ -123,6 +125,7 @@ class Watch:
             problem = f"The kernel log of {host} can not be read: {log.problem}."
             self._unheard.lost(host, Trouble(problem=problem, fix=log.fix, kind="blind", blind=True))
             await self._counting.blind(host, fix=log.fix)
+            await self._ctx.hosts.renew(host)  # a group that mends it counts from a login on
             return None
         self._doubtful.discard(host)
         if position.detector != log.source:

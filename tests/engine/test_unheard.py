@@ -149,7 +149,30 @@ async def test_unreadable_log_is_said_once_with_its_fix(tmp_path) -> None:
         assert "permission denied" in said.view["text"]
         assert "usermod -aG adm" in str(said.view["blocks"])
         assert "not of whom" in said.view["text"]
-        log.readable = True
+        log.mended = True  # a group was given: it counts from the next login on
         await host.until(lambda: "watched again" in said.view["text"])
         log.write(kill(600, 7001))
         await host.until(lambda: len(host.cards) == 1)
+
+
+async def test_blind_host_that_is_gone_is_not_back(tmp_path) -> None:
+    """A host that was blind and can not be reached now is still not watched: its message says why, not that it is."""
+    log, chat = Log(readable=False, counter=0), FakeChat()
+    async with watched(tmp_path, log, chat, Clock()) as host:
+        await host.until(lambda: log.counts > 2)
+        host.engine.clock.now += 121
+        await host.until(lambda: chat.posted)
+        log.down = True
+        texts: set[str] = set()
+
+        def gone() -> bool:
+            texts.add(chat.posted[0].view["text"])
+            return "can not be reached" in chat.posted[0].view["text"]
+
+        await asyncio.sleep(0.5)
+        host.engine.clock.now += 121
+        await host.until(gone)
+        assert not any("again" in text for text in texts)
+        log.down, log.readable = False, True
+        await host.until(lambda: "watched again" in chat.posted[0].view["text"])
+        assert len(chat.posted) == 1

@@ -65,6 +65,8 @@ class Log:
     counter: int | None = None  # what the kernel has counted; None: it does not count
     counts: int = 0
     readings: int = 0
+    renewed: int = 0
+    mended: bool = False  # the log can be read by whoever logs in from now on
     reading_counts: bool = False  # a reading shows the counter too
     overlooked: list[bytes] = field(default_factory=list)  # what a stream has lost and a reading shows
 
@@ -79,6 +81,11 @@ class Log:
         said = "" if self.counter is None else f"oom_kill {self.counter}\n"
         answer = f"@@count\nboot_id {self.boot}\nuptime {UPTIME}\n{said}@@end\n"
         return CommandResult(exit_status=0, stdout=answer.encode())
+
+    async def renew(self, host: str) -> None:
+        """A login of its own, with the groups of now."""
+        self.renewed += 1
+        self.readable = self.readable or self.mended
 
     async def follow(self, host: str, command: Command) -> AsyncIterator[bytes]:
         """The ring buffer, then the marker, then what comes; None cuts the link."""
