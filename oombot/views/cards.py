@@ -13,10 +13,11 @@ from oombot.model import Process, Request
 from oombot.triage import Diagnosis, KillStory, Match, Overview
 from oombot.views import contexts
 from oombot.views.contexts import Mode, candidates_of, evidence_of
-from oombot.views.escaping import environment
+from oombot.views.escaping import environment, printed
 from oombot.views.validation import problems_of
 
 _LISTED = 15
+_ROOM = 2300  # of the 3000 characters of a section, less its first line
 ASKING = "fleet-asking"
 
 __all__ = ["Mode", "Views"]
@@ -96,7 +97,7 @@ class Views:
 
     def matches(self, host: str, asked: str, matches: Sequence[Match]) -> dict[str, Any]:
         """List what a word may mean, so that the person chooses."""
-        listed = tuple(matches[:_LISTED])
+        listed = tuple(matches[: _fitting(host, matches)])
         context = contexts.Matches(host=host, asked=asked, matches=listed, more=len(matches) - len(listed))
         return self.render("matches", context)
 
@@ -269,3 +270,12 @@ def _interrupted(block: Mapping[str, Any]) -> dict[str, Any]:
     )
     text = f":warning: interrupted by a restart of oombot, ask again · {text}"
     return {"type": "context", "elements": [{**told, "text": text}]}
+
+
+def _fitting(host: str, matches: Sequence[Match]) -> int:
+    """How many candidates one section holds: names may be long, and longer still once they are escaped."""
+    spent = [
+        sum(len(str(printed(part))) for part in (host, match.ask, match.label, match.details)) + 20
+        for match in matches[:_LISTED]
+    ]
+    return sum(sum(spent[: at + 1]) < _ROOM for at in range(len(spent)))
