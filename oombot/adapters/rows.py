@@ -4,13 +4,15 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
-from sqlalchemy import Table, insert, select, update
+from sqlalchemy import Table, delete, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from oombot.adapters.tables import MESSAGES, to_json
 from oombot.model import Draft
 
 Rows = Sequence[tuple[Table, dict[str, Any]]]
+
+_AT_ONCE = 500  # rows a statement; databases bound their parameters
 
 
 async def replace_row(connection: AsyncConnection, table: Table, row: dict[str, Any]) -> None:
@@ -19,6 +21,17 @@ async def replace_row(connection: AsyncConnection, table: Table, row: dict[str, 
     done = await connection.execute(update(table).where(key == row[key.name]).values(row))
     if not done.rowcount:
         await connection.execute(insert(table).values(row))
+
+
+async def replace_rows(connection: AsyncConnection, rows: Rows) -> None:
+    """Put whole rows in the place of those with their primary keys: a few statements for a fleet, not one a host."""
+    for table in {table.name: table for table, _ in rows}.values():
+        [key] = table.primary_key.columns
+        mine = list({row[key.name]: row for other, row in rows if other is table}.values())
+        for first in range(0, len(mine), _AT_ONCE):
+            some = mine[first : first + _AT_ONCE]
+            await connection.execute(delete(table).where(key.in_([row[key.name] for row in some])))
+            await connection.execute(insert(table), some)
 
 
 async def put_messages(connection: AsyncConnection, drafts: Sequence[Draft]) -> None:

@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from oombot.adapters.database import WRITE, claimed, make_engine, make_private, migrate, translated
 from oombot.adapters.kills import record, shown
-from oombot.adapters.rows import Batch, Rows, put_messages, replace_row
+from oombot.adapters.rows import Batch, Rows, put_messages, replace_row, replace_rows
 from oombot.adapters.tables import (
     AUDITS,
     DUE,
@@ -92,8 +92,7 @@ class SqlStore:
 
     async def _write(self, rows: Rows) -> None:
         async with self._begin(write=True) as connection:
-            for table, row in rows:
-                await replace_row(connection, table, row)
+            await replace_rows(connection, rows)
 
     # -- hosts
     async def position(self, host: str) -> Position | None:

@@ -17,16 +17,19 @@ class Positions:
         """Know nothing yet."""
         self._ctx, self._timing = context, timing
         self._known: dict[str, Position] = {}
+        self._loaded = False
         self._moved: set[str] = set()
 
     async def load(self) -> None:
         """Take all that is stored, in one look."""
         for position in await self._ctx.store.positions():
             self._known.setdefault(position.host, position)
+        self._loaded = True
 
     async def of(self, host: str) -> Position | None:
         """How far a host was read; None for one never seen."""
-        return self._known.get(host) or await self._ctx.store.position(host)
+        known = self._known.get(host)
+        return known if known is not None or self._loaded else await self._ctx.store.position(host)
 
     async def save(self, position: Position) -> None:
         """Store it before going on."""
