@@ -24,6 +24,8 @@ from oombot.model import Command, CommandResult
 __all__ = ["Backoff", "Limits", "Login", "SshHosts", "SshTarget"]
 
 _KILL_S: Final = 3.0
+_NAMED_S: Final = 0.05
+_FULL_S: Final = 0.2  # sshd gives a place free some time after the command in it has ended
 _WINDOW: Final = 256 * 1024  # the default of 2 MiB is also the reader's buffer, a host
 
 
@@ -92,7 +94,7 @@ class SshHosts:
             ):
                 return await _talk(channel, session, command, host)
         except TimeoutError:
-            if link.queued:
+            if self.pool.queued(link):
                 raise CommandTimeoutError(
                     f"oombot itself is busy logging in to other hosts and did not come to {host} within "
                     f"{timeout_s:g} s; nothing was sent."
@@ -136,11 +138,11 @@ class SshHosts:
         try:
             yield channel
         finally:
-            _, pids = announced(bytes(session.stderr))
-            channel.close()
-            kill = timeout_s is None or not command.sudo
-            if kill and session.status is None and pids is not None and not pooled.connection.is_closed():
-                self._reap(link, pooled, pids)
+            kill = (timeout_s is None or not command.sudo) and not command.forced
+            if kill and session.status is None and not pooled.connection.is_closed():
+                self._reap(link, pooled, channel, session)
+            else:
+                channel.close()
             pooled.release()
 
     async def _opened(
@@ -157,8 +159,10 @@ class SshHosts:
             if session.opened or had is None:
                 raise
             full = isinstance(error, asyncssh.ChannelOpenError) and had.usable and had.users > 0
-        if full:
-            await had.freed(self._limits.full_s)
+        clock = asyncio.get_running_loop().time
+        until = clock() + self._limits.full_s
+        while full and had.usable and clock() < until:
+            await had.freed(_FULL_S)
             with contextlib.suppress(asyncssh.ChannelOpenError):
                 return await self._started(link, command, session, timeout_s, asked=asked)
         if link.pooled is had:
@@ -182,16 +186,24 @@ class SshHosts:
             raise
         return pooled, channel
 
-    def _reap(self, link: Link, pooled: Pooled, pids: tuple[int, int]) -> None:
+    def _reap(
+        self, link: Link, pooled: Pooled, channel: asyncssh.SSHClientChannel[bytes], session: Session
+    ) -> None:
         """End a command that nobody waits for any more, without making anybody wait for that."""
         pooled.users += 1
-        reaper = asyncio.create_task(self._end(link, pooled, pids))
+        reaper = asyncio.create_task(self._end(link, pooled, channel, session))
         self._reapers.add(reaper)
         reaper.add_done_callback(self._reapers.discard)
         reaper.add_done_callback(lambda _: pooled.release())
 
-    async def _end(self, link: Link, pooled: Pooled, pids: tuple[int, int]) -> None:
+    async def _end(
+        self, link: Link, pooled: Pooled, channel: asyncssh.SSHClientChannel[bytes], session: Session
+    ) -> None:
         """End a command by its own connection, or, where that one has no session left, by a new one."""
+        pids = await _named(session)
+        channel.close()
+        if pids is None:
+            return  # it was not begun, or ends by its own time limit
         with contextlib.suppress(HostError, *FAULTS):
             if await _killed(pooled.connection, pids):
                 return
@@ -227,6 +239,16 @@ async def _talk(
         )
     stderr, _ = announced(bytes(session.stderr))
     return CommandResult(exit_status=session.status, stdout=bytes(session.stdout), stderr=stderr)
+
+
+async def _named(session: Session) -> tuple[int, int] | None:
+    """Who to kill: a command that was begun just now has yet to say so."""
+    until = asyncio.get_running_loop().time() + _KILL_S
+    while True:
+        _, pids = announced(bytes(session.stderr))
+        if pids is not None or session.ended.is_set() or asyncio.get_running_loop().time() > until:
+            return pids
+        await asyncio.sleep(_NAMED_S)
 
 
 async def _killed(connection: asyncssh.SSHClientConnection, pids: tuple[int, int]) -> bool:

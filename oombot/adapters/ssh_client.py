@@ -39,6 +39,12 @@ class Client(asyncssh.SSHClient):
         """Whether an SSH server answered at all."""
         return self._connection is not None and bool(self._connection.get_extra_info("server_version"))
 
+    @property
+    def hung_up(self) -> bool:
+        """Whether an SSH server answered and the connection ended before it had shown a key."""
+        no_key = self._connection is not None and self._connection.get_server_host_key() is None
+        return self.greeted and self.offer is None and no_key
+
     def abort(self) -> None:
         """Drop a connection whose login did not come to an end."""
         if self._connection is not None:
@@ -63,7 +69,9 @@ class Client(asyncssh.SSHClient):
         vars(conn)["data_received"] = data_received
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Tell whoever keeps this connection that it is over."""
+        """Tell whoever keeps this connection that it is over, and let go of it."""
+        if self._connection is not None:
+            vars(self._connection).pop("data_received", None)
         self.on_lost()
 
     def validate_host_public_key(self, host: str, addr: str, port: int, key: asyncssh.SSHKey) -> bool:

@@ -67,7 +67,7 @@ def to_host_error(
     kind = next(ERRORS[base.__name__] for base in type(error).__mro__ if base.__name__ in ERRORS)
     offer = (client and client.offer) or Offer(host=target.address, address="", port=target.port)
     other_kind = isinstance(error, asyncssh.KeyExchangeFailed) and "host key" in str(error)
-    if kind is HostKeyError or (other_kind and known.knows(offer)):
+    if kind is HostKeyError or (other_kind and (known.keys(offer) or known.authorities(offer))):
         return _key_error(error, target, known, offer)
     if kind is HostLoginError:
         return HostLoginError(
@@ -128,11 +128,16 @@ def _key_error(error: Exception, target: SshTarget, known: KnownHosts, offer: Of
             f"The host key of {target.name} ({target.where}) is revoked in {file}; nothing was sent.{shown}",
             fix=f"Give {target.name} a new host key. {_enrol(target)}",
         )
-    if known.knows(offer):
+    if known.keys(offer):
         return HostKeyError(
             f"The host key of {target.name} ({target.where}) has changed and somebody may be listening in; "
             f"nothing was sent.{shown}",
             fix=f"If it was replaced on purpose: {removal(offer, file)}. {_enrol(target)}",
+        )
+    if known.authorities(offer):
+        return HostKeyError(
+            f"{target.name} ({target.where}) shows no certificate of the authority in {file}; nothing was sent.{shown}",
+            fix=f"Give its host key a certificate (HostCertificate in its sshd_config). Or: {_enrol(target)}",
         )
     return HostKeyError(
         f"The host key of {target.name} ({target.where}) is not known; nothing was sent.{shown}",

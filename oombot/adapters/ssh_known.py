@@ -71,12 +71,19 @@ class KnownHosts:
         if self.stamps() != self._stamps:
             await asyncio.to_thread(self.load)
 
-    def knows(self, offer: Offer) -> bool:
-        """Whether any key or authority is on file for the host of this offer."""
+    def keys(self, offer: Offer) -> bool:
+        """Whether a key is on file for the host of this offer."""
+        return bool(self._match(offer)[0])
+
+    def authorities(self, offer: Offer) -> bool:
+        """Whether an authority is on file that could vouch for the host of this offer."""
+        return bool(self._match(offer)[1])
+
+    def _match(self, offer: Offer) -> Sequence[object]:
         try:
-            return any(self.loaded.match(offer.host, offer.address, offer.port)[:2])
+            return self.loaded.match(offer.host, offer.address, offer.port)
         except ValueError:
-            return False
+            return (), ()
 
     def stamps(self) -> tuple[tuple[int, ...], ...]:
         """What changes when a file changes."""

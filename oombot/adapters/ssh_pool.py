@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import copy
 import random
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -13,7 +14,7 @@ from oombot.adapters.breaker import Backoff, Breaker
 from oombot.adapters.ssh_client import Client
 from oombot.adapters.ssh_faults import FAULTS, behind, to_host_error
 from oombot.adapters.ssh_gate import Gate, Limits
-from oombot.adapters.ssh_known import KnownHosts
+from oombot.adapters.ssh_known import KINDS, KnownHosts, Offer
 from oombot.adapters.ssh_link import Link, Pooled
 from oombot.adapters.ssh_options import Keyring, Options
 from oombot.adapters.ssh_target import SshTarget, chained
@@ -111,6 +112,10 @@ class Pool:
                 f"{host} is asked before SSH was opened or after it was closed; nothing was sent."
             )
 
+    def queued(self, link: Link) -> bool:
+        """Whether its login, or that of a jump host before it, waits for the bot's own others."""
+        return link.queued or (link.target.jump is not None and self.queued(self.link(link.target.jump)))
+
     def links(self) -> Iterator[Link]:
         """Every watching login, hops between hosts included."""
         return (link for (_, acting), link in self._links.items() if not acting)
@@ -129,25 +134,27 @@ class Pool:
             link.check(asked=asked)
             link.connecting = asyncio.create_task(self._connect(link, asked=asked))
             link.connecting.add_done_callback(_looked_at)
-        return await asyncio.shield(link.connecting)
+        connecting = link.connecting
+        try:
+            return await asyncio.shield(connecting)
+        except asyncio.CancelledError:
+            if connecting.cancelled():
+                self._check_open(link.target.name)  # it was closed: that is no cancel of whoever waits
+            raise
 
     async def _connect(self, link: Link, *, asked: bool) -> Pooled:
         target = link.target
         through = await self._through(target, asked=asked)
-        client = Client()
         await self.known.refresh()
         chosen: dict[str, Any] = {"server_host_key_algs": list(link.kinds)} if link.kinds else {}
         if target.key_files:
             chosen["client_keys"] = await self.keyring.current(target)
         try:
-            connection = await self._login(link, client, through, chosen)
-        except BaseException as error:
-            client.abort()
+            client, connection = await self._tried(link, through, chosen)
+        except BaseException:
             if through is not None:
                 through.release()
-            if not isinstance(error, FAULTS):
-                raise
-            raise self._failed(link, error, client, through) from error
+            raise
         link.breaker.connected()
         link.error = link.offer = None
         link.root = connection.get_extra_info("username") == "root"
@@ -157,6 +164,25 @@ class Pool:
         if connection.is_closed():
             client.on_lost()
         return pooled
+
+    async def _tried(
+        self, link: Link, through: Pooled | None, chosen: dict[str, Any]
+    ) -> tuple[Client, asyncssh.SSHClientConnection]:
+        client = Client()
+        try:
+            return client, await self._login(link, client, through, chosen)
+        except BaseException as error:
+            client.abort()
+            if (
+                client.hung_up
+                and isinstance(error, asyncssh.ConnectionLost | ConnectionError)
+                and "server_host_key_algs" not in chosen
+            ):
+                # sshd may hang up where it has no key of the kind on file: learn which it has
+                return await self._tried(link, through, {**chosen, "server_host_key_algs": list(KINDS)})
+            if isinstance(error, FAULTS):
+                raise self._failed(link, error, client, through) from error
+            raise
 
     async def _login(
         self, link: Link, client: Client, through: Pooled | None, chosen: dict[str, Any]
@@ -203,11 +229,12 @@ class Pool:
             link.breaker.refused()
         elif isinstance(mapped, HostKeyError):
             link.breaker.distrusted()
-            link.offer, link.seen = client.offer, self.known.stamps()
+            nothing = Offer(host=target.address, address="", port=target.port)
+            link.offer, link.seen = client.offer or nothing, self.known.stamps()
         else:
             link.breaker.failed()
         mapped.retry_after_s = link.breaker.wait_s(asked=False)
-        link.error = mapped
+        link.error = copy.copy(mapped)  # without the frames of this try
         return mapped
 
     def _lost(self, link: Link, pooled: Pooled, through: Pooled | None) -> None:
@@ -218,6 +245,12 @@ class Pool:
         if through is not None:
             through.release()
         if not pooled.retired and self._gate is not None:
+            # a jump host that goes closes those behind it before itself: judge when it is through with that
+            asyncio.get_running_loop().call_soon(self._judge_loss, link, through)
+
+    @staticmethod
+    def _judge_loss(link: Link, through: Pooled | None) -> None:
+        if through is None or not through.connection.is_closed():
             link.breaker.lost()
 
 

@@ -24,11 +24,9 @@ async def offered(pool: Pool, host: str) -> Offer | None:
     try:
         return await _try(pool, link)
     except HostKeyError:
-        if link.offer is None or link.offer.key is not None or pool.known.knows(link.offer):
+        if link.offer is None or link.offer.key is not None or pool.known.keys(link.offer):
             raise
-    link.kinds = (
-        KINDS  # it showed a certificate of an authority that nobody vouches for: ask for the bare key
-    )
+    link.kinds = KINDS  # no certificate, or one of an authority that is not on file: ask for the bare key
     return await _try(pool, link)
 
 
@@ -40,7 +38,7 @@ async def _try(pool: Pool, link: Link) -> Offer | None:
             raise
     except HostKeyError as error:
         mine = error.jump is None and link.offer is not None and link.offer.key is not None
-        if not mine or link.offer is None or pool.known.knows(link.offer):
+        if not mine or link.offer is None or pool.known.keys(link.offer):
             raise
         return link.offer
     return None
@@ -68,7 +66,7 @@ def enrol(file: Path, offer: Offer) -> None:
             problems = known.load()
             if problems:
                 raise HostError(f"{problems[0]} in {path}; nothing was written.", fix=f"mend or move {path}")
-            if known.knows(offer):
+            if known.keys(offer):
                 raise HostKeyError(
                     f"{path} has got a key of {offer.name} meanwhile; nothing was written.",
                     fix=f"run oombot hosts trust again; to take that key away: {removal(offer, path)}",

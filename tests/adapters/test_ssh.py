@@ -349,13 +349,14 @@ async def test_a_changed_host_key_is_refused(sshd, tmp_path):
 
 
 async def test_a_host_key_of_another_kind_counts_as_changed(sshd, tmp_path):
-    """A host that no longer has a key of the kind on file is not talked to; sshd itself may hang up first."""
+    """A host that no longer has a key of the kind on file has changed, even where sshd itself hangs up first."""
     asyncssh.generate_private_key("ecdsa-sha2-nistp256").write_public_key(tmp_path / "other.pub")
     kind, blob, *_ = (tmp_path / "other.pub").read_text().split()
     known = tmp_path / "known_hosts"
     known.write_text(f"[127.0.0.1]:{sshd.port} {kind} {blob}\n")
-    error = await refused(SshHosts([target(sshd)], known_hosts=[str(known)]), HostError)
-    assert "has changed" in str(error) or "no host key of the kind" in error.fix
+    error = await refused(SshHosts([target(sshd)], known_hosts=[str(known)]), HostKeyError)
+    assert "has changed" in str(error)
+    assert "ssh-keygen -R" in error.fix
 
 
 async def test_a_revoked_host_key_is_refused(sshd, tmp_path):

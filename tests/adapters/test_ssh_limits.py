@@ -15,6 +15,7 @@ from oombot.adapters.ssh_gate import Gate
 from oombot.errors import (
     CommandTimeoutError,
     ConfigError,
+    HostError,
     HostLoginError,
     HostUnreachableError,
 )
@@ -336,6 +337,26 @@ async def test_a_jump_host_that_fails_is_named_for_all_behind_it(server, known):
             await succeeds(hosts, "db-4")
 
 
+async def test_a_jump_host_that_is_lost_does_not_count_against_those_behind_it(server, known):
+    """Links that break with their jump host's leave the host behind untouched: only the jump host is slowed down."""
+    async with relayed(server.port) as relay:
+        both = (
+            target(server, "gate", port=relay.port),
+            target(server, "db-1", address="127.0.0.2", jump="gate"),
+        )
+        async with opened(known, *both, base_s=200) as hosts:
+            for _ in range(3):
+                await succeeds(hosts, "db-1", asked=True)
+                gate, host = hosts.pool.link("gate").pooled, hosts.pool.link("db-1").pooled
+                relay.cut()
+                async with asyncio.timeout(LONG_S):
+                    await host.connection.wait_closed()
+                    await gate.connection.wait_closed()
+                assert gate.users == 0
+            await until(lambda: hosts.pool.link("gate").breaker.wait_s(asked=False) > 100)
+            assert hosts.pool.link("db-1").breaker.wait_s(asked=False) == 0
+
+
 async def test_a_dead_host_behind_a_living_jump_host(server, known):
     """It is the host that can not be reached then, and the sentence says through whom it was tried."""
     with closed_port() as port:
@@ -497,6 +518,17 @@ async def test_a_script_that_arrives_half_runs_nothing(server, known, tmp_path):
         assert (await hosts.run("web-1", Command(argv=("ls", str(ran))), timeout_s=LONG_S)).exit_status != 0
         assert (await hosts.run("web-1", command, timeout_s=LONG_S)).exit_status == 0
         assert ran.read_text() == "ran\n"
+
+
+async def test_closing_is_no_cancel_of_those_who_wait(server, known):
+    """A command that waits for a login when SSH is closed ends in a sentence, not in a cancel that nobody asked for."""
+    async with relayed(server.port) as relay:
+        relay.silent = True
+        async with opened(known, target(server, port=relay.port)) as hosts:
+            waiting = asyncio.create_task(hosts.run("web-1", TRUE, timeout_s=LONG_S))
+            await until(lambda: relay.links == 1)
+        with pytest.raises(HostError, match="after it was closed; nothing was sent"):
+            await waiting
 
 
 # ------------------------------------------------------------------ many hosts

@@ -216,6 +216,20 @@ async def test_a_host_with_a_certificate_of_nobody_we_know_offers_its_bare_key(s
             assert (await hosts.run("web-1", TRUE, timeout_s=60)).exit_status == 0
 
 
+async def test_a_host_without_a_certificate_of_its_authority(server, known):
+    """It is not said to have changed; its bare key can be enrolled beside the authority's line."""
+    authority = asyncssh.generate_private_key("ssh-ed25519").export_public_key("openssh").decode()
+    known.parent.mkdir()
+    known.write_text(f"@cert-authority * {authority}")
+    async with hosts_of(server, known) as hosts:
+        with pytest.raises(HostKeyError, match="shows no certificate of the authority") as caught:
+            await hosts.run("web-1", TRUE, timeout_s=60)
+        assert "HostCertificate" in caught.value.fix
+    enrol(known, await offer_of(server, known))
+    async with hosts_of(server, known) as hosts:
+        assert (await hosts.run("web-1", TRUE, timeout_s=60)).exit_status == 0
+
+
 def an_offer(number):
     """A key of a host of its own."""
     return Offer(
