@@ -74,7 +74,7 @@ class App:
         await asyncio.gather(*self.readers, return_exceptions=True)
 
 
-async def until(true: Callable[[], Any], seconds: float = 3.0) -> Any:
+async def until(true: Callable[[], Any], seconds: float = 30.0) -> Any:
     """Wait until something holds, and return it."""
     async with asyncio.timeout(seconds):
         while not (found := true()):  # noqa: ASYNC110 (any condition)
@@ -95,7 +95,7 @@ def clock():
 @pytest.fixture
 async def ws(clock):
     async with Workspace(
-        clock=clock, ack_timeout_s=0.25, redelivery_delays_s=(0.0, 0.02, 0.04), post_burst=100
+        clock=clock, ack_timeout_s=0.8, redelivery_delays_s=(0.0, 0.02, 0.04), post_burst=100
     ) as opened:
         yield opened
 

@@ -31,7 +31,7 @@ async def bolt(ws, web, until):
             made.app, ws.app_token, web_client=AsyncWebClient(base_url=ws.api_url)
         )
         made.handlers.append(handler)
-        handler.client.ping_interval = 0.2
+        handler.client.ping_interval = 0.4
         await handler.connect_async()
         await until(lambda: ws.connections)
 
@@ -126,7 +126,7 @@ async def test_bolt_reconnects_after_a_refresh(ws, bolt, until):
     await bolt.start()
     for announced in (True, False):
         await ws.faults.disconnect(announced=announced)
-        await until(lambda: ws.connections, 6)
+        await until(lambda: ws.connections)
         assert (await ws.slash(seed.ADA, "oncall", "/oom"))["text"] == "here"
 
 
