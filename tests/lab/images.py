@@ -12,7 +12,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -156,7 +156,7 @@ def installed(kind: Kind) -> Image:
     image = Image(kind=kind, folder=cache())
     with _locked(kind.suite):
         if not image.base.exists():
-            _install(image)
+            _thrice(f"{kind.suite} was not installed", lambda: _install(image))
     return image
 
 
@@ -216,15 +216,21 @@ def booted(kind: Kind) -> Image:
     image = installed(kind)
     with _locked(kind.name):
         if not image.memory.exists():
-            for attempt in (1, 2, 3):
-                try:
-                    _boot_and_save(image)
-                    break
-                except (QemuError, ShellError, OSError) as error:
-                    _say(f"{kind.name} did not boot (try {attempt} of 3): {error}")
-            else:
-                raise RuntimeError(f"{kind.name} does not boot: see above, or remove {image.folder}")
+            _thrice(f"{kind.name} did not boot", lambda: _boot_and_save(image))
     return image
+
+
+def _thrice(failed: str, work: Callable[[], None]) -> None:
+    """A mirror or an emulator may have a bad moment; what fails three times is an error."""
+    for attempt in (1, 2, 3):
+        try:
+            work()
+        except (QemuError, ShellError, OSError, RuntimeError) as error:
+            _say(f"{failed} (try {attempt} of 3): {error}")
+            if attempt == 3:
+                raise
+        else:
+            return
 
 
 def _boot_and_save(image: Image) -> None:

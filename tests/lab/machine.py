@@ -167,7 +167,7 @@ class Machine:
         self._qemu.quit()
 
     def power_on(self) -> None:
-        """Boot it from its disk, on its port; `up()` waits for its sshd."""
+        """Boot it from its disk, on its port; `up()` waits for its sshd. The thread that calls this must live on."""
         self._qemu.start()
 
     async def reboot(self) -> None:
