@@ -283,3 +283,71 @@ def test_every_request_is_noted_in_the_hosts_journal(ask, allow, place, helper, 
     assert ": 0 -> 50" in fields["MESSAGE"]
     assert "OOMBOT_STATUS=refused\n" in refused
     assert all("=" in line for line in refused.splitlines())
+
+
+UNIT = """#!/bin/sh
+echo "$@" >"${0%/*}/asked"
+while [ "${1#--}" != "$1" ]; do shift; done
+exec "$@"
+"""
+
+
+@pytest.fixture
+def under_systemd(place, tmp_path):
+    """The same host with a systemd whose systemd-run notes its words and runs the command."""
+    (tmp_path / "system").mkdir()
+    program = tmp_path / "systemd-run"
+    program.write_text(UNIT)
+    program.chmod(0o755)
+    return place._replace(systemd=str(tmp_path / "system"), systemd_run=str(program))
+
+
+@pytest.fixture
+def sent(need):
+    """The helper as it runs where it knows its own text, and units can be started."""
+    need(os.geteuid() == 0, "only root runs units")
+    module = types.ModuleType("sent")
+    exec(installation.act_source(), module.__dict__)
+    module.SOURCE = installation.act_source()
+    return module
+
+
+def _change(process, name="request-0001"):
+    start = Path(f"/proc/{process.pid}/stat").read_text().rsplit(")", 1)[1].split()[19]
+    words = ["set-adj", "--pid", str(process.pid), "--start", start, "--value", "60"]
+    return json.dumps({"op": "run", "id": name, "steps": [{"do": words}], "approver": "U0ALICE"})
+
+
+def test_a_plan_is_a_unit_of_its_name(sent, under_systemd, allow, sleeper, tmp_path):
+    """Under systemd the whole plan runs in a transient unit named after it, and its record is the same."""
+    allow()
+    place = sent.Place(*under_systemd)
+    said = sent.answer(_change(sleeper), place)
+    assert said["status"] == "done"
+    assert adj(sleeper.pid) == 60
+    assert "--unit=oombot-act-request-0001 " in (tmp_path / "asked").read_text()
+    assert "--property=RuntimeMaxSec=300" in (tmp_path / "asked").read_text()
+    (tmp_path / "asked").unlink()
+    assert sent.answer(_change(sleeper), place) == said
+    assert not (tmp_path / "asked").exists()
+
+
+def test_where_no_unit_starts_it_runs_here(sent, under_systemd, allow, sleeper, tmp_path):
+    """A systemd-run that fails or is missing keeps no plan from being run once."""
+    allow()
+    (tmp_path / "systemd-run").write_text("#!/bin/sh\nexit 1\n")
+    place = sent.Place(*under_systemd)
+    assert sent.answer(_change(sleeper), place)["status"] == "done"
+    missing = place._replace(systemd_run=str(tmp_path / "missing"))
+    assert sent.answer(_change(sleeper, "request-0002"), missing)["status"] == "done"
+
+
+def test_what_is_refused_starts_no_unit(sent, under_systemd, allow, sleeper, tmp_path):
+    """Neither the policy nor a freeze costs the host more than a look."""
+    allow(operations=[])
+    place = sent.Place(*under_systemd)
+    assert sent.answer(_change(sleeper), place)["status"] == "refused"
+    allow()
+    Path(place.frozen).touch()
+    assert sent.answer(_change(sleeper), place)["status"] == "frozen"
+    assert not (tmp_path / "asked").exists()

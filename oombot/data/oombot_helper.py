@@ -69,6 +69,9 @@ class Place(NamedTuple):
     policy: str = POLICY
     journal: str = JOURNAL
     installed: bool = False  # then a policy must be there; code that is sent along could leave it out anyway
+    inside: bool = False  # this is the transient unit already
+    systemd: str = "/run/systemd/system"
+    systemd_run: str = "systemd-run"
 
 
 def run(place: Place, name: str, steps: object) -> dict[str, Any]:
@@ -207,22 +210,26 @@ def answer(text: str, place: Place) -> dict[str, Any]:
 
 
 def in_unit(text: str, place: Place, request: dict[str, Any]) -> dict[str, Any] | None:
-    """Run the plan as a transient unit named after it; None where it is to be run here: this is that unit, or there
-    is no systemd. Should the unit have been started all the same, the record lets only one of the two run."""
-    unit = f"oombot-act-{request['id']}"
-    if os.geteuid() != 0 or not os.path.isdir("/run/systemd/system") or unit in _own_cgroup():
+    """Run the plan as a transient unit named after it; None where it is to be run here, since there is no systemd.
+
+    Should the unit have been started although it did not answer, the record lets only one of the two run.
+    """
+    if place.inside or os.geteuid() != 0 or not os.path.isdir(place.systemd):
         return None
     if os.path.lexists(os.path.join(place.state, request["id"])) or frozen(place):
         return None
     plan_of(request.get("steps"), load_policy(place.policy, required=place.installed))
-    call = f"main({text!r}, Place(*{tuple(place)!r}))"
-    handle = os.memfd_create("oombot")
-    with os.fdopen(handle, "wb+") as program:
+    call = f"main({text!r}, Place(*{tuple(place._replace(inside=True))!r}))"
+    words = [
+        place.systemd_run,
+        f"--unit=oombot-act-{request['id']}",
+        "--description=A change approved in oombot",
+    ]
+    words += ["--collect", "--quiet", "--pipe", "--wait", f"--property=RuntimeMaxSec={UNIT_S}"]
+    words += ["--property=OOMScoreAdjust=-900", sys.executable, "-I", "-"]
+    with os.fdopen(os.memfd_create("oombot"), "wb+") as program:
         program.write(f"__name__ = 'sent'\nSOURCE = {source()!r}\nexec(SOURCE)\n{call}\n".encode())
         program.seek(0)
-        words = ["systemd-run", f"--unit={unit}", "--description=A change approved in oombot", "--collect"]
-        words += ["--quiet", "--pipe", "--wait", f"--property=RuntimeMaxSec={UNIT_S}"]
-        words += ["--property=OOMScoreAdjust=-900", sys.executable, "-I", "-"]
         with contextlib.suppress(OSError, ValueError, TypeError):
             done = subprocess.run(words, stdin=program, capture_output=True, cwd="/", env=_CLEAN, check=False)
             return dict(json.loads(done.stdout), noted=True)
@@ -230,11 +237,6 @@ def in_unit(text: str, place: Place, request: dict[str, Any]) -> dict[str, Any] 
 
 
 _CLEAN = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C"}
-
-
-def _own_cgroup() -> str:
-    with open("/proc/self/cgroup", encoding="utf-8", errors="replace") as file:
-        return file.read()
 
 
 def source() -> str:
