@@ -331,3 +331,15 @@ class Journal(Log):
             yield line.encode()
         yield b"@@live"
         await asyncio.Event().wait()
+
+
+async def test_host_that_holds_no_stream_is_read_over_and_over(tmp_path) -> None:
+    """A log command that ends each time it has caught up is run again: kills in between are told, and no alarm."""
+    log = Log(holds_no_stream=True)
+    async with watched(tmp_path, log, FakeChat(), Clock()) as host:
+        await host.until(lambda: log.follows > 2)
+        log.old += [kill(600, 7001, at_s=UPTIME + 5), kill(601, 7002, at_s=UPTIME + 6)]
+        await host.until(lambda: len(host.cards) == 2)
+        seen = log.follows
+        await host.until(lambda: log.follows > seen + 3)
+        assert (len(host.engine.chat.posted), await host.kills()) == (2, [(7001, False), (7002, False)])

@@ -66,6 +66,7 @@ class Log:
     counts: int = 0
     readings: int = 0
     renewed: int = 0
+    holds_no_stream: bool = False  # the log command ends as soon as it has caught up
     mended: bool = False  # the log can be read by whoever logs in from now on
     reading_counts: bool = False  # a reading shows the counter too
     overlooked: list[bytes] = field(default_factory=list)  # what a stream has lost and a reading shows
@@ -99,7 +100,7 @@ class Log:
             self.cut_before_live -= 1
             raise HostUnreachableError("the link was lost")
         yield b"@@live"
-        while True:
+        while not self.holds_no_stream:
             line = await self.live.get()
             if line is None:
                 raise HostUnreachableError("the link was lost")
