@@ -23,7 +23,6 @@ class Client(asyncssh.SSHClient):
         """Start with no connection and no key seen; `offer` is one that known_hosts does not vouch for."""
         self.offer: Offer | None = None
         self.authority = False  # the key offered came with a certificate of an authority nobody vouches for
-        self.made = False
         self.on_lost: Callable[[], None] = lambda: None
         self._greeting = bytearray()
         self._connection: asyncssh.SSHClientConnection | None = None
@@ -52,7 +51,7 @@ class Client(asyncssh.SSHClient):
 
     def connection_made(self, conn: asyncssh.SSHClientConnection) -> None:
         """Re-arm TCP_QUICKACK after each receive: sshd's Nagle and our delayed ACK cost 42 ms a login otherwise."""
-        self._connection, self.made = conn, True
+        self._connection = conn
         sock = conn.get_extra_info("socket")
         tcp = sock is not None and sock.family in {socket.AF_INET, socket.AF_INET6}
         if tcp and _USER_TIMEOUT is not None:

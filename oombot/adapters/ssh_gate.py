@@ -21,7 +21,7 @@ class Limits:
     logins_a_second: float = 100.0
     logins_at_once: int = 200
     connect_s: float = 15.0  # for a login, from the first packet on
-    silent_s: float = 1.0  # a host that takes longer to accept the connection makes room for others
+    silent_s: float = 1.0  # a host that takes longer to greet, frozen ones never do, makes room for others
     sessions: int = 6  # at once on one host; sshd's MaxSessions is 10 by default, the rest is left to people
     turn_s: float = 60.0  # to wait for the bot's own commands on a host: longer than any reading may take
     session_s: float = 20.0  # for a connected host to open a session
@@ -39,8 +39,8 @@ class Gate:
         self._bucket = Bucket(a_second=limits.logins_a_second, burst=limits.logins_at_once, clock=clock)
 
     @contextlib.asynccontextmanager
-    async def entered(self, jump: str | None, accepted: Callable[[], bool]) -> AsyncIterator[None]:
-        """Wait for a place and hold it; where `accepted` is not true soon the place is given to somebody else."""
+    async def entered(self, jump: str | None, greeted: Callable[[], bool]) -> AsyncIterator[None]:
+        """Wait for a place and hold it; where `greeted` is not true soon the place is given to somebody else."""
         async with contextlib.AsyncExitStack() as stack:
             if jump is not None:
                 limit = self._jumps.setdefault(jump, asyncio.Semaphore(self._limits.through_a_jump))
@@ -50,7 +50,7 @@ class Gate:
             stack.callback(place.leave)
             await asyncio.sleep(self._bucket.delay_s())
             loop = asyncio.get_running_loop()
-            timer = loop.call_later(self._limits.silent_s, place.leave_unless, accepted)
+            timer = loop.call_later(self._limits.silent_s, place.leave_unless, greeted)
             stack.callback(timer.cancel)
             yield
 
@@ -61,8 +61,8 @@ class _Place:
     def __init__(self, places: asyncio.Semaphore) -> None:
         self._places: asyncio.Semaphore | None = places
 
-    def leave_unless(self, accepted: Callable[[], bool]) -> None:
-        if not accepted():
+    def leave_unless(self, greeted: Callable[[], bool]) -> None:
+        if not greeted():
             self.leave()
 
     def leave(self) -> None:

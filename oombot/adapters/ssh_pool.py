@@ -191,7 +191,7 @@ class Pool:
         assert self._gate is not None
         link.queued = True
         try:
-            async with self._gate.entered(target.jump, lambda: client.made):
+            async with self._gate.entered(target.jump, lambda: client.greeted):
                 link.queued = False
                 return await asyncssh.connect(
                     target.address,

@@ -597,6 +597,21 @@ async def test_hosts_that_do_not_accept_make_room_for_others(server, known):
                 filler.close()
 
 
+async def test_frozen_hosts_make_room_for_others(server, known):
+    """A gate of one place is not held by a frozen host either, whose kernel accepts and whose sshd never greets."""
+    async with relayed(server.port) as relay:
+        relay.silent = True
+        limits = Limits(handshakes=1, silent_s=0.2, connect_s=LONG_S)
+        both = (target(server, "silent", port=relay.port), target(server))
+        async with opened(known, *both, limits=limits) as hosts:
+            stuck = asyncio.create_task(hosts.run("silent", TRUE, timeout_s=LONG_S))
+            await until(lambda: relay.links == 1)
+            await succeeds(hosts)
+            assert not stuck.done()
+            stuck.cancel()
+            await asyncio.gather(stuck, return_exceptions=True)
+
+
 async def test_waiting_behind_the_bots_own_logins_is_not_the_hosts_fault(server, known):
     """A host that was not even tried in time is not said to be slow."""
     async with relayed(server.port) as relay:
