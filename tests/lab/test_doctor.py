@@ -6,6 +6,7 @@ from typing import Any
 from tests.lab.images import NOBODY
 from tests.lab.machine import Machine
 from tests.lab.product import Product
+from tests.lab.test_privilege import WATCH, Site
 
 Lines = dict[str, dict[str, Any]]
 CONFIGURED = "mode: propose\nread_timeout_s: 120\n"  # emulation on a busy machine is slow
@@ -52,3 +53,29 @@ async def test_an_account_without_privilege(debian: Machine, product: Product) -
     for tried in ("journald", "kmsg", "dmesg"):
         assert tried in source["what"]
     assert found["rights"]["state"] == "ok"  # mode propose runs nothing, and this account could not
+
+
+async def test_installed_helpers(debian12: Machine, product: Product) -> None:
+    """Of a host with both identities doctor tells the helpers' versions, what its policy permits, and what stops it."""
+    site = Site(debian12, product)
+    await site.prepare()
+    await product.add("web", debian12, user=WATCH)
+    await site.install("--apply")
+    found = await looked(product)
+    for item in ("account", "source", "oombot-read", "oombot-helper", "rights"):
+        assert found[item]["state"] == "ok", found[item]
+    assert WATCH in found["account"]["what"]
+
+    await debian12.sh("echo '# of another day' >>/usr/local/libexec/oombot-read")
+    await debian12.sh("touch /etc/oombot/frozen")
+    await site.policy(units=["web-*.service"], changes_per_hour=7)
+    found = await looked(product)
+    assert found["oombot-read"]["state"] == "warning"
+    assert found["oombot-helper"]["state"] == "ok"
+    assert found["frozen"]["state"] == "warning"
+    for word in ("web-*.service", "-500 to 1000", "7 an hour"):
+        assert word in found["rights"]["what"]
+
+    await debian12.sh("chmod 666 /etc/oombot/policy.json")
+    rights = (await looked(product))["rights"]
+    assert (rights["state"], "written by others" in rights["what"]) == ("wrong", True)
