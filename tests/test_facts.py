@@ -194,8 +194,15 @@ def test_a_host_with_nothing_but_busybox(toolbox, hostile, need):
     for pid in hostile:
         agrees(seen, pid)
     assert seen.cgroups.keys() == take().cgroups.keys()
-    assert "page size is unknown, 4 kB is assumed" in seen.problems
+    assert seen.page_kb == os.sysconf("SC_PAGE_SIZE") // 1024  # without getconf, too
     assert seen.kernel_log.source in ("dmesg", "kmsg", None)
+
+
+def test_an_unknown_page_size_is_said():
+    """A host that can not say how large its pages are is taken to have those of 4 kB, and that is told."""
+    seen = parse(b"@@host\nboot_id x\nuptime 1.0\nnow 2\npage \n@@end\n", host="web-1", taken_s=1.0)
+    assert seen.page_kb == 4
+    assert "page size is unknown, 4 kB is assumed" in seen.problems
 
 
 def test_the_number_of_forks_is_small_and_fixed(toolbox, tmp_path):

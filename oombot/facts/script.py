@@ -87,13 +87,17 @@ END {
 _SCRIPT: Final = r"""main() {
 LC_ALL=C PATH=/usr/sbin:/usr/bin:/sbin:/bin:/usr/local/sbin:/usr/local/bin SYSTEMD_PAGER=
 export LC_ALL PATH SYSTEMD_PAGER
-since=$1 boot='' up='' now=$(date +%s) kernel='''' line='' root='' files='' log='' why='' uid='' asked=''
+since=$1 boot='' up='' now=$(date '+%s %z') kernel='''' line='' root='' files='' log='' why='' uid='' asked='' page=''
+zone=${now##* } now=${now%% *}
 copy() { while IFS= read -r line || [ -n "$line" ]; do printf '%s\n' "$line"; done; }
 { read -r boot </proc/sys/kernel/random/boot_id; read -r up line </proc/uptime
   read -r kernel </proc/sys/kernel/osrelease; } 2>/dev/null
 while read -r key line root; do case $key in Uid:) uid=$line; break;; esac; done 2>/dev/null </proc/$$/status
+while read -r key line root; do
+  case $key in KernelPageSize:) page=$((line * 1024)); break;; esac
+done 2>/dev/null </proc/$$/smaps
 printf '@@host\nboot_id %s\nuptime %s\nnow %s\nkernel %s\n' "$boot" "$up" "$now" "$kernel"
-printf 'page %s\nuid %s\nself %s\n' "$(getconf PAGESIZE 2>/dev/null)" "$uid" "$$"
+printf 'page %s\nuid %s\nself %s\n' "${page:-$(getconf PAGESIZE 2>/dev/null)}" "$uid" "$$"
 if command -v python3 >/dev/null 2>&1; then echo 'python yes'; fi
 if [ -d /run/systemd/system ]; then echo 'systemd yes'; fi
 if [ "${uid:-0}" != 0 ]; then
@@ -117,11 +121,11 @@ echo @@processes
 cd /proc && {
   grep -aHs '' [0-9]*/stat
   if [ $? -ge 126 ]; then echo /cut:; fi
-  grep -aHsE '^(Name|Uid|VmSize|RssAnon|RssFile|RssShmem|VmSwap|VmPTE):' [0-9]*/status
-  grep -aHs '' [0-9]*/oom_score [0-9]*/oom_score_adj
-  grep -aHsE '^([0-9]+:([^:]*,)?memory(,[^:]*)?:|0::)' [0-9]*/cgroup
+  grep -aHsE '^(-?[0-9]+$|[0-9]+:([^:]*,)?memory(,[^:]*)?:|0::)' [0-9]*/oom_score [0-9]*/oom_score_adj [0-9]*/cgroup
+  if [ $? -ge 126 ]; then echo /cut:; fi
+  exec grep -aHsE '^(Name|Uid|VmSize|RssAnon|RssFile|RssShmem|VmSwap|VmPTE):' [0-9]*/status
 } 2>/dev/null | awk -v root="$root" -v files="$files" \
-  -v cmd="xargs grep -aHsE '^([0-9]+|max)\$|^oom_kill ' 2>/dev/null" '@PROCESSES@'
+  -v cmd="exec xargs grep -aHsE '^([0-9]+|max)\$|^oom_kill ' 2>/dev/null" '@PROCESSES@'
 cd /
 echo @@units
 if [ -d /run/systemd/system ]; then
@@ -134,26 +138,27 @@ if [ -n "$asked" ]; then
   read -r _ _ line _ 2>/dev/null </proc/$asked/stat
   case $line in ''|Z) wait "$asked"; case $? in 0) echo 'sudo yes';; 1) echo 'sudo no';; esac;; esac
 fi
-mark="@@boot ${boot:--} ${up:-0} ${now:-0} $(date +%z)"
+mark="@@boot ${boot:--} ${up:-0} ${now:-0} $zone"
 echo @@log_source
 if ! command -v journalctl >/dev/null 2>&1; then
   echo 'tried journald: journalctl is not installed'
-else
-  line=$(journalctl -q --no-pager -o json _TRANSPORT=kernel 2>/dev/null | head -n 1)
-  case $line in
-  '{'*)
-    printf 'source journald\noldest %s\n' "$line"
-    { journalctl -q --no-pager -o json --since="@$since" --output-fields="@FIELDS@" _TRANSPORT=kernel 2>/dev/null ||
-      journalctl -q --no-pager -o json --since="@$since" _TRANSPORT=kernel 2>/dev/null; } |
-      awk -v cap=1048576 -v mark="$mark" '@JOURNAL@'
-    log=done;;
-  *) echo 'tried journald: no kernel entry is visible';;
-  esac
+elif journalctl -q --no-pager -o json _TRANSPORT=kernel 2>/dev/null | (
+  IFS= read -r line || exit 1
+  exec </dev/null
+  case $line in '{'*) printf 'source journald\noldest %s\n' "$line";; *) exit 1;; esac
+  { journalctl -q --no-pager -o json --since="@$since" --output-fields="@FIELDS@" _TRANSPORT=kernel 2>/dev/null ||
+    journalctl -q --no-pager -o json --since="@$since" _TRANSPORT=kernel 2>/dev/null; } |
+    awk -v cap=1048576 -v mark="$mark" '@JOURNAL@'
+  exit 0
+); then log=done
+else echo 'tried journald: no kernel entry is visible'
 fi
 if [ -z "$log" ]; then
-  why=$(dd if=/dev/kmsg of=/dev/null iflag=nonblock bs=8192 count=1 2>&1) && {
-    log=$(dd if=/dev/kmsg iflag=nonblock bs=8192 2>/dev/null | tail -c 1048576)
-    if [ ${#log} -ge 1048575 ]; then echo cut; elif [ -z "$log" ]; then why='the ring buffer is empty'; fi; }
+  log=$(dd if=/dev/kmsg iflag=nonblock bs=8192 2>/dev/null | tail -c 1048576)
+  if [ ${#log} -ge 1048575 ]; then echo cut; fi
+  if [ -z "$log" ]; then
+    why=$(dd if=/dev/kmsg of=/dev/null iflag=nonblock bs=8192 count=1 2>&1) && why='the ring buffer is empty'
+  fi
   if [ -n "$log" ]; then printf 'source kmsg\n@@log\n%s\n%s\n' "$mark" "$log"
   else printf 'tried kmsg: %s\n' "${why%%
 *}"; fi
