@@ -106,7 +106,7 @@ def _options(target: SshTarget, connect_s: float) -> asyncssh.SSHClientConnectio
         encryption_algs=list(_CIPHERS),
         compression_algs=["none"],
         connect_timeout=connect_s,
-        login_timeout=connect_s,
+        login_timeout=0,  # connect_timeout covers the login too
         keepalive_interval=20,
         keepalive_count_max=2,
         **chosen,
