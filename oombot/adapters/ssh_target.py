@@ -41,7 +41,6 @@ class SshTarget:
     jump: str | None = None
     become: bool = True
     act: Login | None = None
-    acts: bool = False  # this is the acting login itself
 
     @property
     def where(self) -> str:
@@ -55,9 +54,7 @@ class SshTarget:
         if self.act is None:
             return self
         act = self.act
-        return replace(
-            self, user=act.user, key_files=act.key_files, certificates=act.certificates, act=None, acts=True
-        )
+        return replace(self, user=act.user, key_files=act.key_files, certificates=act.certificates, act=None)
 
 
 def chained(

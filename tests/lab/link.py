@@ -49,6 +49,11 @@ class Link:
         task = asyncio.current_task()
         assert task is not None
         self._tasks.add(task)
+        with contextlib.suppress(asyncio.CancelledError):  # by `end`; asyncio's servers log it as an error
+            await self._forward(reader, writer)
+        self._tasks.discard(task)
+
+    async def _forward(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._sockets.add(writer)
         far: asyncio.StreamWriter | None = None
         try:
@@ -69,7 +74,6 @@ class Link:
                     self._sockets.discard(one)
                     self._dead.discard(one)
                     one.close()
-            self._tasks.discard(task)
 
     async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while data := await reader.read(65536):

@@ -51,7 +51,7 @@ class Product:
 
     workspace: Workspace
     folder: Path
-    settings: str = "mode: propose\n"
+    settings: str = "mode: propose\nread_timeout_s: 60\n"  # an emulated machine needs seconds for a reading
     ssh: str = ""  # more lines under ssh:, indented by two
     process: asyncio.subprocess.Process | None = None
 
@@ -228,9 +228,13 @@ class Product:
         )
         return found[0]
 
-    def naming(self, kill: Stored) -> list[dict[str, Any]]:
-        """The messages that tell this kill: its card by name and pid, or the digest that counts it."""
-        return [m for m in self.messages() if _key(m) == kill.message_key]
+    def keys(self) -> list[str]:
+        """The bot's own name of each message that stands in the channel."""
+        return [_key(message) for message in self.messages()]
+
+    def standing(self, key: str) -> list[dict[str, Any]]:
+        """The messages of this name: one, if all is well."""
+        return [message for message in self.messages() if _key(message) == key]
 
     async def quiet(self) -> None:
         """Wait until all that the bot has to say stands in Slack."""

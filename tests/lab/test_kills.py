@@ -25,6 +25,6 @@ async def test_unit_and_machine_out_of_memory(any_machine: Machine, product: Pro
     await product.quiet()
     assert len(product.kills()) == 2
     for kill in stored.values():
-        [card] = product.naming(kill)
+        [card] = product.standing(kill.message_key)
         assert f"{kill.name} (pid {kill.pid})" in card["text"]
     assert product.messages("before (pid") == []
