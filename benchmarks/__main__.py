@@ -7,7 +7,7 @@ import sys
 
 from benchmarks.figures import report
 
-ALL = ("idle", "handshake", "triage", "card", "reading", "fleet")
+ALL = ("idle", "handshake", "triage", "card", "reading", "fleet", "outage")
 
 
 def main() -> int:
