@@ -159,8 +159,10 @@ def removal(offer: Offer, file: Path) -> str:
 
 
 def _login_fix(target: SshTarget) -> str:
+    if target.acts:
+        return f"oombot sudoers {shlex.quote(target.name)}"
     login = f"{target.user}@{target.address}" if target.user else target.address
-    key = f"-i {shlex.quote(target.key_files[0])} " if target.key_files else ""
+    key = f"-i {shlex.quote(str(Path(target.key_files[0]).expanduser()))} " if target.key_files else ""
     return f"ssh-copy-id {key}-p {target.port or 22} {login}"
 
 

@@ -41,6 +41,7 @@ class SshTarget:
     jump: str | None = None
     become: bool = True
     act: Login | None = None
+    acts: bool = False  # this is the acting login itself
 
     @property
     def where(self) -> str:
@@ -54,7 +55,9 @@ class SshTarget:
         if self.act is None:
             return self
         act = self.act
-        return replace(self, user=act.user, key_files=act.key_files, certificates=act.certificates, act=None)
+        return replace(
+            self, user=act.user, key_files=act.key_files, certificates=act.certificates, act=None, acts=True
+        )
 
 
 def chained(

@@ -50,9 +50,7 @@ class Counting:
     async def follow(self, follower: Follower) -> None:
         """Count a host that is followed: when its log was caught up, and every now and then, for ever."""
         await follower.live.wait()
-        first = self._first.pop(follower.host, None)
-        if first is not None and not follower.news:  # else that count is of before a kill that the log shows
-            await self._missing(follower.host, first, follower.booted_s)
+        await self._settle_first(follower)
         wait = self._first_wait_s(follower.host)
         while True:
             await asyncio.sleep(wait)
@@ -64,6 +62,15 @@ class Counting:
                 self._ctx.log(host=follower.host).info("not_counted", error=str(error))
             except Exception:
                 self._ctx.log(host=follower.host).exception("count_failed")
+
+    async def _settle_first(self, follower: Follower) -> None:
+        first = self._first.pop(follower.host, None)
+        if first is None or follower.news:  # that count is of before a kill that the log shows
+            return
+        try:
+            await self._missing(follower.host, first, follower.booted_s)
+        except Exception:
+            self._ctx.log(host=follower.host).exception("count_failed")
 
     def _first_wait_s(self, host: str) -> float:
         """A fleet that is followed for the first time is counted over a minute; a host that comes back, soon.

@@ -77,13 +77,10 @@ class Unheard:
         return next((one for one in self._open.values() if one.hosts.get(host, 0.0) is None), None)
 
     async def run(self) -> None:
-        """Tell, for ever; a store that fails is tried again."""
+        """Tell, for ever."""
         while True:
             await asyncio.sleep(self._timing.fold_every)
-            try:
-                await self.tell()
-            except Exception:
-                self._ctx.log().exception("unheard_not_told")
+            await self.tell()
 
     async def tell(self) -> None:
         """Say what is due: new outages and new hosts in known ones, and those that are over."""
@@ -100,7 +97,10 @@ class Unheard:
             if not self._open[key].away or now - since_s > self._timing.return_within:
                 self._due.add(key)
         for key in sorted(self._due):
-            await self._say(key)
+            try:
+                await self._say(key)
+            except Exception:  # it stays due, and holds up no other
+                self._ctx.log(key=key).exception("unheard_not_told")
 
     def _join(self, host: str, since_s: float, trouble: Trouble) -> str:
         """Put a host into the open outage of its place and cause, or begin one."""

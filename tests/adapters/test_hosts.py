@@ -1,6 +1,7 @@
 """The contract of Hosts, the same for every adapter."""
 
 import asyncio
+import os
 from contextlib import asynccontextmanager
 
 import pytest
@@ -115,3 +116,39 @@ async def test_a_script_cut_short_runs_nothing(kind, request, tmp_path):
         for cut in (100, len(script) // 2, script.rindex("main")):
             command = Command(argv=("sh", "-s", "--", "0"), stdin=script[:cut])
             assert b"@@" not in (await hosts.run("web-1", command, timeout_s=20)).stdout
+
+
+@pytest.mark.parametrize("kind", ALL)
+async def test_a_renewed_host_answers(kind, request):
+    """After renew the next command works, also one that a person waits for."""
+    async with opened(kind, request) as hosts:
+        await hosts.renew("web-1")
+        result = await hosts.run("web-1", facts.read(0), timeout_s=60, asked=True)
+    assert facts.parse(result.stdout, host="web-1", taken_s=0.0).boot_id
+
+
+@pytest.mark.parametrize("kind", REAL)
+async def test_the_bots_own_surroundings_change_nothing(kind, request):
+    """Language, TMOUT and ENV of the bot's process are not those of its commands."""
+    strange = {
+        "LC_ALL": "tr_TR.UTF-8",
+        "LANG": "de_DE.UTF-8",
+        "TMOUT": "1",
+        "ENV": "/nowhere",
+        "BASH_ENV": "/nowhere",
+    }
+    before = {name: os.environ.get(name) for name in strange}
+    os.environ.update(strange)
+    try:
+        async with opened(kind, request) as hosts:
+            shown = await hosts.run("web-1", Command(argv=("env",)), timeout_s=60)
+            reading = await hosts.run("web-1", facts.read(0), timeout_s=60)
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name)
+            if value is not None:
+                os.environ[name] = value
+    assert not {f"{name}={value}".encode() for name, value in strange.items()} & set(
+        shown.stdout.splitlines()
+    )
+    assert facts.parse(reading.stdout, host="web-1", taken_s=0.0).processes_whole

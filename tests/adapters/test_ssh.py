@@ -287,6 +287,8 @@ async def test_nothing_runs_twice_when_the_link_breaks(start_sshd, tmp_path, mar
                 await task
             assert (await hosts.run("web-1", TRUE, timeout_s=60)).exit_status == 0
     assert counter.read_text() == "ran\n"
+    for pid in remote(marker):  # sshd was killed before it could do that
+        os.kill(pid, signal.SIGKILL)
     await gone(marker)
 
 

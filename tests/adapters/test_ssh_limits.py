@@ -470,8 +470,9 @@ async def test_an_acting_login_that_is_refused_leaves_the_watching_one_alone(ser
     """Each identity is held back by its own refused logins."""
     act = Login(user=server.user, key_files=(a_key(tmp_path),))
     async with opened(known, target(server, act=act)) as hosts:
-        with pytest.raises(HostLoginError):
+        with pytest.raises(HostLoginError) as caught:
             await hosts.run("web-1", Command(argv=("true",), sudo=True), timeout_s=LONG_S)
+        assert caught.value.fix == "oombot sudoers web-1"
         await succeeds(hosts)
 
 

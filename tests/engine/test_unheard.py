@@ -176,3 +176,22 @@ async def test_blind_host_that_is_gone_is_not_back(tmp_path) -> None:
         log.down, log.readable = False, True
         await host.until(lambda: "watched again" in chat.posted[0].view["text"])
         assert len(chat.posted) == 1
+
+
+async def test_outage_that_can_not_be_told_holds_up_no_other(tmp_path) -> None:
+    """Where one message can not be drawn the others are told all the same."""
+    names = ["web0", "web1"]
+    log, chat = Fleet(jump=None), FakeChat()
+    async with fleet(tmp_path, log, names, chat, Clock(), groups=2) as host:
+        views = host.engine.context.views
+        draw = views.outage
+
+        def broken(outage: Any) -> Any:
+            if "web0" in outage.hosts:
+                raise ValueError("can not be drawn")
+            return draw(outage)
+
+        views.outage = broken  # type: ignore[method-assign]
+        await silent(host, log, names)
+        await host.until(lambda: any("web1 is not watched" in m.view["text"] for m in chat.posted))
+        assert len(chat.posted) == 1

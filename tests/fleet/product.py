@@ -51,6 +51,13 @@ class Product:
         kills = [(host, json.loads(kill)) for host, kill in rows]
         return [(host, kill["pid"], kill["comm"], kill["anon_rss_kb"]) for host, kill in kills]
 
+    def message_keys(self) -> list[str]:
+        """The message that names each stored kill, kill by kill."""
+        with contextlib.closing(
+            sqlite3.connect(f"file:{self.folder}/oombot.sqlite?mode=ro", uri=True)
+        ) as store:
+            return [key for (key,) in store.execute("SELECT message_key FROM incidents WHERE NOT history")]
+
     def messages(self) -> list[dict[str, Any]]:
         """What stands in the channel, replies apart."""
         said = self.workspace.messages("oncall")
@@ -107,3 +114,14 @@ async def stored(product: Product, count: int, *, within_s: float) -> list[tuple
         while len(found := product.kills()) < count:  # noqa: ASYNC110 - another process's file can not be waited for
             await asyncio.sleep(0.2)
     return found
+
+
+async def told(product: Product, keys: set[str], *, within_s: float) -> list[dict[str, Any]]:
+    """Wait until the channel holds all these messages; what it holds."""
+    async with asyncio.timeout(within_s):
+        while True:
+            said = product.messages()
+            marks = " ".join(str(message.get("metadata")) for message in said)
+            if all(key in marks for key in keys):
+                return said
+            await asyncio.sleep(0.2)

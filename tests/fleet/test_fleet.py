@@ -8,7 +8,7 @@ from oombot.model import Entry
 from oombot.oom_report import OomReportParser
 from tests.fleet.fleet import running_fleet
 from tests.fleet.machine import ROWS, Machine
-from tests.fleet.product import followed, running_product, stored
+from tests.fleet.product import followed, running_product, stored, told
 
 HOSTS, KILLED = 60, 20
 
@@ -42,12 +42,19 @@ def test_a_simulated_kill_reads_as_a_real_one():
     assert kill.boot_id == machine.boot_id
 
 
-async def test_every_kill_of_a_fleet_is_stored_once(tmp_path: Path):
-    """Kills on a third of the hosts at once are each stored once, with the pid, name and RSS that the host said."""
+async def test_every_kill_of_a_storm_is_stored_once_and_told_in_few_messages(tmp_path: Path):
+    """Kills on a third of the hosts at once are each stored once, with pid, name and RSS, and the rest in a digest."""
     async with running_fleet(HOSTS, tmp_path / "fleet") as fleet, running_product(fleet, tmp_path) as bot:
         await followed(fleet, bot, within_s=120)
         kills = await fleet.kill(0, KILLED - 1, within_s=1.0)
         assert sorted(await stored(bot, KILLED, within_s=120)) == wanted(kills)
+        named = bot.message_keys()
+        cards, digests = (
+            {key for key in named if "digest:" not in key},
+            {key for key in named if "digest:" in key},
+        )
+        assert (len(named), len(cards), len(digests)) == (KILLED, 5, 1)
+        assert len(await told(bot, cards | digests, within_s=120)) == len(cards | digests)
 
 
 async def test_kills_while_the_links_are_down_are_found_on_return(tmp_path: Path):
