@@ -128,6 +128,34 @@ def test_nothing_but_the_report_leaves(source):
     assert [kill.comm for kill in kills(entries)] == ["web"]
 
 
+@pytest.mark.parametrize(
+    "alone",
+    [
+        REPORT[-1],
+        "oom_reaper: unable to reap pid:77 (web)",
+        "OOM victim 77 (web) is already exiting. Skip killing the task",
+        "Tasks in /a are going to be killed due to memory.oom.group set",
+        "Out of memory and no killable processes...",
+        "oom_kill_process: 3 callbacks suppressed",
+    ],
+)
+def test_what_comes_after_a_report_is_no_report(alone):
+    """Lines that follow a kill are let out and open nothing: the traces of later faults of the kernel stay."""
+    report = lines.Report()
+    killed = (
+        0 if alone.startswith(("OOM victim", "Out of")) else 1
+    )  # these two end a report that has no victim
+    assert all(report.allows(text, at) for at, text in enumerate(REPORT[: -2 + killed]))
+    assert report.allows(alone, 100)
+    later = (
+        "CPU: 1 PID: 9 Comm: vault Tainted: G",
+        "Call Trace:",
+        " vault_ioctl+0x12/0x340 [vault]",
+        "anon 5",
+    )
+    assert not any(report.allows(text, 101) for text in later)
+
+
 @pytest.mark.parametrize("source", ["journald", "kmsg", "dmesg", "syslog"])
 def test_what_is_withheld_moves_the_cursor_on(source):
     """Every line of the kernel leaves its place behind: resuming and gaps are those of the unfiltered log."""

@@ -32,22 +32,26 @@ JOURNAL_FIELDS = (
 KILLER_RECORDS = ("fe6faa94e7774663a0da52717891d8ef", "d989611b15e44c9dbf31e3c81256e4ed")
 KILLER_FIELDS = ("MESSAGE", "MESSAGE_ID", "UNIT", "USER_UNIT", "_PID", "_COMM", "_SYSTEMD_UNIT")
 
-# lines that stand for themselves, wherever they are
+# lines that stand for themselves wherever they are, and after which a report goes on
 _ALONE = re.compile(
     r".{0,40} invoked oom-killer: gfp_mask=0x"
     r"|\s*(?:(?:Memory cgroup out of memory|Out of memory)(?: \(oom_kill_allocating_task\))?: )?"
     r"[Kk]ill(?:ed)? process [0-9]"
     r"|\s*oom-kill:constraint=CONSTRAINT_[A-Z_]+,"
     r"|\s*Task in /.* killed as a result of limit of /"
-    r"|\s*Tasks in /.* are going to be killed due to memory\.oom\.group set"
-    r"|\s*OOM victim [0-9]+ \(.*\) is already exiting\. Skip killing"
-    r"|\s*oom_reaper: (?:reaped process|unable to reap pid:)[ 0-9]"
-    r"|\s*(?:(?:Memory cgroup o|O)ut of memory and n|(?:Memory cgroup o|O)ut of memory: [Nn])o killable processes"
     r"|\s*Kernel panic - not syncing: (?:Out of memory|System is deadlocked on memory)"
-    r"|\s*(?:dump_header|oom_kill_process|__oom_kill_process|warn_alloc|out_of_memory): [0-9]+ callbacks suppressed"
     r"|\s*memory: usage [0-9]+kB, limit [0-9]+kB, failcnt [0-9]+\s*$"
     r"|\s*Memory cgroup stats for /|\s*Memory cgroup stats:?\s*$"
     r"|\s*Mem-Info:|\s*Tasks state \(memory values in pages\):|\s*\[ +pid +\] +\S",
+    re.DOTALL,
+)
+# lines that stand for themselves and come after a report or without one: nothing that follows is about them
+_AFTER = re.compile(
+    r"\s*Tasks in /.* are going to be killed due to memory\.oom\.group set"
+    r"|\s*OOM victim [0-9]+ \(.*\) is already exiting\. Skip killing"
+    r"|\s*oom_reaper: (?:reaped process|unable to reap pid:)[ 0-9]"
+    r"|\s*(?:(?:Memory cgroup o|O)ut of memory and n|(?:Memory cgroup o|O)ut of memory: [Nn])o killable processes"
+    r"|\s*(?:dump_header|oom_kill_process|__oom_kill_process|warn_alloc|out_of_memory): [0-9]+ callbacks suppressed",
     re.DOTALL,
 )
 # lines that may stand only within a report: numbers and names of the kernel's own, no text of anybody's
@@ -66,7 +70,10 @@ _WITHIN = re.compile(
 )
 # a row of the task table
 _ROW = re.compile(r"\s*\[ *[0-9]{1,10}\]\s+[0-9]+(?:\s+-?[0-9]+){3,18} (?P<name>.{0,64})$", re.DOTALL)
-_ENDS = re.compile(r"\s*(?:(?:Memory cgroup out of memory|Out of memory)[^:]{0,40}: )?Killed process [0-9]")
+_ENDS = re.compile(
+    r"\s*(?:(?:Memory cgroup out of memory|Out of memory)[^:]{0,40}: )?Killed process [0-9]"
+    r"|\s*OOM victim [0-9]|\s*(?:Memory cgroup o|O)ut of memory(?: and|:) [Nn]o killable processes"
+)
 _NAMES = re.compile(r"\s*(?:[^(]{0,70}[Kk]illed process [0-9]|oom-kill:constraint=)")
 # the second half of a line whose name holds a newline
 _SECOND = re.compile(
@@ -101,6 +108,11 @@ class Report:
         if _ALONE.match(text):
             self._left, self._stray = (0 if _ENDS.match(text) else REPORT_LINES), 0
             self._open = _NAMES.match(text) is not None and _SIZED.search(text) is None
+            return True
+        if _AFTER.match(text):
+            self._left = (
+                0 if _ENDS.match(text) else self._left
+            )  # the reaper may speak in the middle of the next
             return True
         if opened and _SECOND.match(text):
             return True
