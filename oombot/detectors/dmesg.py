@@ -70,7 +70,7 @@ class DmesgReader:
     def feed(self, line: bytes) -> Iterable[Entry | Gap | Live]:
         """Take one line; once polls are announced only lines behind the prefix are the log's."""
         if self._clock is None and (clock := header(line)) is not None:
-            self._clock = clock
+            self._clock, self._polled = clock, None  # what a login shell has said before decides nothing
             return self._resume(clock)
         poll = line.rstrip() == b"@@poll"
         problem = mark(line) if line.startswith(b"@@problem ") else None

@@ -139,13 +139,13 @@ class JournalReader:
         if not record.kernel or record.text is None:
             return None
         time_s, approximate = self._time(record)
-        cursor = f"{record.cursor}@{int(record.realtime_s)}" if record.cursor and record.realtime_s else None
+        cursor = f"{record.cursor}@{int(record.realtime_s)}" if record.cursor and record.realtime_s else ""
         return Entry(
             text=record.text,
             mono_s=record.mono_s,
             time_s=time_s,
             approximate=approximate,
-            cursor=cursor,
+            cursor=cursor if _CURSOR.fullmatch(cursor) else None,  # one that can not be resumed from is none
             boot_id=record.boot_id,
             kernel=True,
         )

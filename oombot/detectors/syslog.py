@@ -121,7 +121,7 @@ class SyslogReader:
     def feed(self, line: bytes) -> Iterable[Entry | Gap | Live]:
         """Take one line; once files are announced only lines behind the prefix are the log's."""
         if self._clock is None and (clock := header(line)) is not None:
-            self._clock = clock
+            self._clock, self._files = clock, None  # what a login shell has said before decides nothing
             return []
         if self._files is None:
             self._files = line.rstrip() == b"@@files"

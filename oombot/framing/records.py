@@ -81,8 +81,8 @@ def journal_record(line: bytes) -> JournalRecord | None:
 
 def _message(value: Any) -> str | None:
     """A string, or an array of byte values where the text is not printable, or null where it is too long."""
-    if isinstance(value, str):
-        return value
+    if isinstance(value, str):  # half a surrogate pair is no text that can be stored
+        return value.encode("utf-8", "replace").decode()
     if not isinstance(value, list) or not value:
         return None
     if isinstance(value[0], str | list):  # the field was there more than once

@@ -86,3 +86,11 @@ def test_no_permission(run, tmp_path):
     assert status == 3
     (gap,) = read(DETECTOR.reader(None), lines)
     assert "shows nothing to this account" in gap.reason
+
+
+def test_greeting_before_the_header():
+    """What a login shell prints before the script does not make the polls an excerpt, in which nothing is found."""
+    lines = [b"Welcome to web1!", b"", HEADER, b"@@poll", line(1), b"@@live", b"@@poll", line(1), line(2)]
+    items = read(DETECTOR.reader(None), lines)
+    assert texts(items) == ["Welcome to web1!", "", "message 1", "message 2"]
+    assert Live() in items

@@ -226,3 +226,16 @@ def test_clock_step(run, journal, tmp_path):
     items = read(DETECTOR.reader(position), lines)
     assert texts(items)[0] == "message 3"
     assert not any(isinstance(item, Gap) for item in items)
+
+
+@pytest.mark.parametrize("strange", ["S=1;I=2;B=3;M=4;T=5", "s=1", "s=0123456789abcdef;i=1;b=\ud800"])
+def test_cursor_of_another_form_is_none(strange):
+    """A cursor that could not be resumed from is not given: history would be news after the next reconnection."""
+    (entry,) = read(DETECTOR.reader(None), [HEADER, record(1, __CURSOR=strange)])
+    assert (entry.text, entry.cursor) == ("message 1", None)
+
+
+def test_half_a_surrogate_pair_can_be_stored():
+    """JSON can name halves of characters that no text has: they are replaced, since no store takes them."""
+    (entry,) = read(DETECTOR.reader(None), [HEADER, record(1, MESSAGE="kill \ud800")])
+    assert entry.text.encode() == b"kill ?"

@@ -185,3 +185,11 @@ def test_command():
     )  # of oombot 0.1
     for bad in (None, "", "/etc/passwd:1:2", "/var/log/messages:1:x", "/var/log/messages:1:2\n"):
         assert DETECTOR.follow(bad).argv[3:] == ("", "", "")
+
+
+def test_greeting_before_the_header():
+    """What a login shell prints before the script does not make the file an excerpt, in which nothing is found."""
+    place = b"@@from /var/log/kern.log 12.9 0"
+    lines = [b"Welcome to web1!", HEADER, b"@@files", place, b"|" + LINE.encode() + b"a", b"@@live"]
+    entry, live = read(DETECTOR.reader(None), lines)
+    assert (entry.text, live) == ("a", Live())
