@@ -221,10 +221,11 @@ class Fleet:
     @staticmethod
     async def _kill(hosts: Iterable[Host], order: dict[str, Any]) -> list[dict[str, object]]:
         """Kill one process a host, spread over so many seconds."""
-        killed, pause_s = [], order.get("within_s", 0.0) / max(1, len(list(hosts)))
-        for host in hosts:
+        killed, all_hosts, began = [], list(hosts), time.monotonic()
+        for number, host in enumerate(all_hosts, start=1):
             killed.append(host.machine.kill(order.get("comm", "leaky")))
-            await asyncio.sleep(pause_s)
+            due = began + order.get("within_s", 0.0) * number / len(all_hosts)
+            await asyncio.sleep(max(0.0, due - time.monotonic()))
         return killed
 
     async def _break(self, host: Host, fault: str) -> None:
