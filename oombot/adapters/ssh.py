@@ -118,8 +118,7 @@ class SshHosts:
             self._channel(link, command, session, None, asked=False) as channel,
         ):
             try:
-                channel.write(command.stdin.encode())
-                channel.write_eof()
+                _give(channel, command)
                 async for chunk in session.chunks():
                     for line in lines.feed(chunk):
                         yield line
@@ -222,12 +221,18 @@ def quoted(argv: Sequence[str]) -> str:
     return shlex.join(argv)
 
 
+def _give(channel: asyncssh.SSHClientChannel[bytes], command: Command) -> None:
+    """Give the command its input; it may have ended already, without having read any."""
+    with contextlib.suppress(BrokenPipeError):
+        channel.write(command.stdin.encode())
+        channel.write_eof()
+
+
 async def _talk(
     channel: asyncssh.SSHClientChannel[bytes], session: Session, command: Command, host: str
 ) -> CommandResult:
     """Give the command its input and wait for its end."""
-    channel.write(command.stdin.encode())
-    channel.write_eof()
+    _give(channel, command)
     await session.ended.wait()
     if session.overflow:
         raise CommandFailedError(
