@@ -196,6 +196,64 @@ def test_changes_are_counted_from_the_records(ask, allow, place):
     assert ask(name="request-0004")["status"] == "done"
 
 
+def test_every_step_is_a_change(helper, place, allow, sleeper):
+    """A plan of many steps counts as many changes: the rate is no rate of plans."""
+    allow(changes_per_hour=3)
+    start = Path(f"/proc/{sleeper.pid}/stat").read_text().rsplit(")", 1)[1].split()[19]
+
+    def plan(name, *values):
+        words = ["set-adj", "--pid", str(sleeper.pid), "--start", start, "--value"]
+        steps = [{"do": [*words, str(value)]} for value in values]
+        return helper.answer(json.dumps({"op": "run", "id": name, "steps": steps}), place)
+
+    said = plan("request-0001", 1, 2, 3, 4)
+    assert (said["status"], adj(sleeper.pid)) == ("refused", 0)
+    assert "0 were begun within it and this plan has 4" in said["error"]
+    assert plan("request-0002", 1, 2)["status"] == "done"
+    assert plan("request-0003", 7, 8)["status"] == "refused"
+    assert plan("request-0004", 3)["status"] == "done"
+    assert adj(sleeper.pid) == 3
+
+
+def test_a_freeze_stops_a_plan_that_has_begun(helper, place, allow, sleeper):
+    """What is left of a plan is not run from the moment on that the file is there, and the step says so."""
+    allow()
+    policy = helper.load_policy(place.policy, required=True)
+    plan = helper.plan_of(json.loads(_change(sleeper))["steps"], policy)
+    helper.prepare(place.state)
+    Path(place.frozen).touch()
+    said = helper._steps(place, "request-0001", {"status": "running", "steps": []}, plan, policy)
+    assert said["status"] == "failed"
+    assert "frozen" in said["steps"][0]["stderr"]
+    assert adj(sleeper.pid) == 0
+
+
+def test_a_policy_that_says_a_thing_twice_allows_nothing(ask, allow, sleeper):
+    """Of two lines for one bound nobody can tell which its owner means."""
+    path = allow()
+    path.write_text(path.read_text().replace('"units"', '"units": ["web.service"], "units"'))
+    said = ask()
+    assert said["status"] == "refused"
+    assert "'units' stands there twice" in said["error"]
+    assert adj(sleeper.pid) == 0
+
+
+def test_a_full_room_hides_no_result(helper, place, allow, ask):
+    """However many records there are, what became of a run is still told."""
+    allow()
+    first = ask()
+    for number in range(helper.MAX_RECORDS + 1):
+        (Path(place.state) / f"another-{number:05}").touch()
+    assert helper.answer('{"op": "result", "id": "request-0001"}', place) == first
+
+
+def test_where_no_record_can_be_linked_nothing_runs(helper, tmp_path):
+    """Any fault of the disk while the record is made is a sentence, and nothing was run."""
+    with pytest.raises(helper.RefusedError, match="nothing was run"):
+        helper.create(str(tmp_path), "missing-folder/request-0001", {"status": "running"})
+    assert not list(tmp_path.iterdir())
+
+
 def test_asking_for_results_fills_no_disk(helper, place):
     """Each unknown id that is asked for leaves a record, so there is an end to them."""
     state = Path(place.state)
@@ -285,6 +343,19 @@ def test_every_request_is_noted_in_the_hosts_journal(ask, allow, place, helper, 
     assert all("=" in line for line in refused.splitlines())
 
 
+def test_no_step_is_too_far_down_to_be_noted(helper, place, allow, sleeper):
+    """A long plan can not hide its last step from the host's journal behind harmless ones."""
+    import socket
+
+    allow(changes_per_hour=500)
+    steps = json.loads(_change(sleeper))["steps"] * 100 + json.loads(_change(sleeper, value=77))["steps"]
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as journal:
+        journal.bind(place.journal)
+        journal.settimeout(30)
+        helper.answer(json.dumps({"op": "run", "id": "request-0001", "steps": steps}), place)
+        assert ": 60 -> 77" in journal.recv(1_000_000).decode()
+
+
 UNIT = """#!/bin/sh
 echo "$@" >"${0%/*}/asked"
 while [ "${1#--}" != "$1" ]; do shift; done
@@ -312,9 +383,9 @@ def sent(need):
     return module
 
 
-def _change(process, name="request-0001"):
+def _change(process, name="request-0001", value=60):
     start = Path(f"/proc/{process.pid}/stat").read_text().rsplit(")", 1)[1].split()[19]
-    words = ["set-adj", "--pid", str(process.pid), "--start", start, "--value", "60"]
+    words = ["set-adj", "--pid", str(process.pid), "--start", start, "--value", str(value)]
     return json.dumps({"op": "run", "id": name, "steps": [{"do": words}], "approver": "U0ALICE"})
 
 
@@ -351,3 +422,18 @@ def test_what_is_refused_starts_no_unit(sent, under_systemd, allow, sleeper, tmp
     Path(place.frozen).touch()
     assert sent.answer(_change(sleeper), place)["status"] == "frozen"
     assert not (tmp_path / "asked").exists()
+
+
+def test_a_unit_that_comes_after_a_refusal_runs_nothing(sent, under_systemd, allow, sleeper, tmp_path):
+    """Whoever started the unit died, another plan runs, so nothing is run here: then nothing runs later either."""
+    allow()
+    place = sent.Place(*under_systemd)
+    (tmp_path / "systemd-run").write_text("#!/bin/sh\nexit 137\n")
+    sent.prepare(place.state)
+    lock = sent.take_lock(place.state)
+    try:
+        assert sent.answer(_change(sleeper), place)["status"] == "refused"
+    finally:
+        os.close(lock)
+    assert sent.answer(_change(sleeper), place._replace(inside=True))["status"] == "cancelled"
+    assert adj(sleeper.pid) == 0

@@ -39,13 +39,13 @@ from oombot.data.oombot_records import (
     REQUEST_ID,
     RefusedError,
     StepError,
+    changes_within,
     check_room,
     create,
     prepare,
     prune,
     recorded,
     replace,
-    runs_within,
     state_directory,
     turn,
 )
@@ -55,6 +55,7 @@ FROZEN = "/etc/oombot/frozen"
 JOURNAL = "/run/systemd/journal/socket"
 MAX_REQUEST = 65_536
 MAX_STEPS = 500
+MAX_NOTE = 150_000  # more than the longest plan needs: none may hide its end
 ASKED_WITHIN_S = 30
 UNIT_S = 300
 KEYS = {"run": {"op", "id", "steps", "approver"}, "result": {"op", "id"}, "about": {"op"}}
@@ -88,14 +89,22 @@ def run(place: Place, name: str, steps: object) -> dict[str, Any]:
         return recorded(place.state, name)
     try:
         prune(place.state)
-        if policy is not None and runs_within(place.state, HOUR_S) >= policy.changes_per_hour:
-            raise RefusedError(f"{policy.changes_per_hour} changes an hour is what this host's policy allows")
-        record = {"status": "running", "steps": [], "began_s": time.time()}
+        _check_rate(place.state, len(plan), policy)
+        record = {"status": "running", "steps": [], "began_s": time.time(), "changes": len(plan)}
         if create(place.state, name, record):
             return _steps(place, name, record, plan, policy)
     finally:
         os.close(lock)
     return recorded(place.state, name)
+
+
+def _check_rate(state: str, changes: int, policy: Policy | None) -> None:
+    made = changes_within(state, HOUR_S)
+    if policy is not None and made + changes > policy.changes_per_hour:
+        raise RefusedError(
+            f"{policy.changes_per_hour} changes an hour is what this host's policy allows; "
+            f"{made} were begun within it and this plan has {changes}"
+        )
 
 
 def frozen(place: Place) -> dict[str, Any] | None:
@@ -109,7 +118,7 @@ def _steps(
     place: Place, name: str, record: dict[str, Any], plan: list[Any], policy: Policy | None
 ) -> dict[str, Any]:
     for argv, arguments in plan:
-        record["steps"].append(_step(argv, arguments, policy))
+        record["steps"].append(_step(place, argv, arguments, policy))
         if record["steps"][-1]["exit"]:
             break
         replace(place.state, name, record)
@@ -138,8 +147,11 @@ def plan_of(steps: object, policy: Policy | None) -> list[Any]:
     return found
 
 
-def _step(argv: list[Any], arguments: dict[str, Any], policy: Policy | None) -> dict[str, Any]:
+def _step(place: Place, argv: list[Any], arguments: dict[str, Any], policy: Policy | None) -> dict[str, Any]:
     result = {"argv": argv, "exit": 1, "stdout": "", "stderr": "", "before": None, "after": None}
+    stop = frozen(place)
+    if stop:
+        return dict(result, stderr=f"{stop['error']}; this step was not run, nor is any after it")
     try:
         result["before"], result["after"] = VERBS[argv[0]].act(policy, **arguments)
     except StepError as error:
@@ -151,7 +163,8 @@ def _step(argv: list[Any], arguments: dict[str, Any], policy: Policy | None) -> 
 
 def result_of(place: Place, name: str) -> dict[str, Any]:
     """What came of a request. One that was never begun is cancelled here and now, for good."""
-    check_room(place.state)
+    if not os.path.lexists(os.path.join(place.state, name)):
+        check_room(place.state)
     if create(place.state, name, {"status": "cancelled", "steps": []}):
         return {"status": "absent", "steps": []}
     return recorded(place.state, name)
@@ -210,10 +223,7 @@ def answer(text: str, place: Place) -> dict[str, Any]:
 
 
 def in_unit(text: str, place: Place, request: dict[str, Any]) -> dict[str, Any] | None:
-    """Run the plan as a transient unit named after it; None where it is to be run here, since there is no systemd.
-
-    Should the unit have been started although it did not answer, the record lets only one of the two run.
-    """
+    """Run the plan as a transient unit named after it; None where it is to be run here, since there is no systemd."""
     if place.inside or os.geteuid() != 0 or not os.path.isdir(place.systemd):
         return None
     if os.path.lexists(os.path.join(place.state, request["id"])) or frozen(place):
@@ -233,7 +243,22 @@ def in_unit(text: str, place: Place, request: dict[str, Any]) -> dict[str, Any] 
         with contextlib.suppress(OSError, ValueError, TypeError):
             done = subprocess.run(words, stdin=program, capture_output=True, cwd="/", env=_CLEAN, check=False)
             return dict(json.loads(done.stdout), noted=True)
-    return None
+    return _instead(place, request)
+
+
+def _instead(place: Place, request: dict[str, Any]) -> dict[str, Any]:
+    """Run here a plan whose unit did not answer; the record lets only one of the two run.
+
+    What is refused here is cancelled: the unit may have been started all the same, and would run it later.
+    """
+    try:
+        said = run(place, request["id"], request.get("steps"))
+    except RefusedError as error:
+        said = {"status": "refused", "error": str(error), "steps": []}
+    if said["status"] not in ("refused", "frozen"):
+        return said
+    cancelled = create(place.state, request["id"], {"status": "cancelled", "steps": []})
+    return said if cancelled else recorded(place.state, request["id"])
 
 
 _CLEAN = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C"}
@@ -255,7 +280,7 @@ def note(request: dict[str, Any], said: dict[str, Any], journal: str) -> None:
         for one in said.get("steps", [])
     )
     message = f"oombot {request.get('op', 'request')} {name} approved by {who}: {said['status']}"
-    message = " ".join(f"{message} {changes or said.get('error', '')}".split())[:2000]
+    message = " ".join(f"{message} {changes or said.get('error', '')}".split())[:MAX_NOTE]
     fields = {
         "MESSAGE": message,
         "PRIORITY": "5",

@@ -42,7 +42,7 @@ def load_policy(path: str, *, required: bool) -> Policy | None:
     except OSError as error:
         raise RefusedError(f"the policy of this host ({path}) can not be read: {error.strerror}") from None
     try:
-        return _policy(json.loads(text))
+        return _policy(json.loads(text, object_pairs_hook=_once))
     except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise RefusedError(
             f"the policy of this host ({path}) is wrong: {error}; nothing is allowed"
@@ -64,6 +64,16 @@ def _owned_text(path: str) -> str:
         if not stat.S_ISREG(found.st_mode) or found.st_size > MAX_POLICY:
             raise RefusedError(f"the policy of this host ({path}) is no small regular file")
         return os.read(handle, MAX_POLICY).decode("utf-8", "replace")
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """One object of JSON, in which nothing stands twice: the last one would win, and nobody would see it."""
+    found: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in found:
+            raise ValueError(f"{name!r} stands there twice")
+        found[name] = value
+    return found
 
 
 def _policy(raw: Any) -> Policy:

@@ -56,17 +56,17 @@ def create(state: str, name: str, record: dict[str, Any]) -> bool:
     """
     try:
         temporary = written(state, record)
+        try:
+            os.link(temporary, os.path.join(state, name))
+            _sync(state)
+        except FileExistsError:
+            return False
+        finally:
+            os.unlink(temporary)
     except OSError as error:
         raise RefusedError(
             f"no record can be written in {state}: {error.strerror}; nothing was run"
         ) from None
-    try:
-        os.link(temporary, os.path.join(state, name))
-        _sync(state)
-    except FileExistsError:
-        return False
-    finally:
-        os.unlink(temporary)
     return True
 
 
@@ -159,16 +159,15 @@ def prune(state: str) -> None:
                 os.unlink(path)
 
 
-def runs_within(state: str, seconds: float) -> int:
-    """How many plans were begun of late; what can not be read counts as one."""
+def changes_within(state: str, seconds: float) -> int:
+    """How many changes were begun of late, step by step; what can not be read counts as one."""
     since, found = time.time() - seconds, 0
     for entry in os.scandir(state):
         if REQUEST_ID.fullmatch(entry.name) and entry.stat(follow_symlinks=False).st_mtime >= since:
             record = load(state, entry.name)
-            began = record.get("began_s", since)
-            found += record["status"] != "cancelled" and (
-                not isinstance(began, (int, float)) or began >= since
-            )
+            began, changes = record.get("began_s", since), record.get("changes", 1)
+            if record["status"] != "cancelled" and (not isinstance(began, (int, float)) or began >= since):
+                found += changes if type(changes) is int and changes > 0 else 1
     return found
 
 
