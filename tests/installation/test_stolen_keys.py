@@ -210,7 +210,7 @@ def test_many_at_once_keep_to_the_rate(site, policy, sleeper):
     """Requests sent at the same moment are counted one after the other."""
     done = sum(
         json.loads(site.root("sh", "-c", "cat /var/lib/oombot-helper/" + name))["status"] != "cancelled"
-        for name in site.root("ls", "/var/lib/oombot-helper").split()
+        for name in site.root("sh", "-c", "ls /var/lib/oombot-helper 2>/dev/null || true").split()
     )
     policy(changes_per_hour=done + 2)
     with ThreadPoolExecutor(6) as pool:
