@@ -5,7 +5,7 @@ import os
 import shlex
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,7 +50,10 @@ def applied(wanted: Wanted, *, remove: bool) -> int:
     console = Console(highlight=False, soft_wrap=True, markup=False)
     argv = _way(wanted, settings, host, layout)
     now = _present(host, argv, layout)
-    changes = installation.removing(layout, now) if remove else installation.installing(layout, now)
+    changes = installation.removing(now) if remove else installation.installing(layout, now)
+    if not remove and (left := installation.left_over(layout, now)):
+        console.print(plain(f"{host.name}: of an earlier installation, and left as it is: {', '.join(left)}"))
+        console.print(f"  fix: oombot sudoers {host.name} --remove takes everything away; then install anew")
     if not changes:
         console.print(
             f"{host.name}: {'nothing of oombot is there' if remove else 'all is in place'}; nothing was changed."
@@ -133,17 +136,50 @@ def _way(wanted: Wanted, settings: Settings, host: Host, layout: Layout) -> list
             "sent.",
             fix=f"oombot sudoers {host.name} --apply --as YOUR_LOGIN",
         )
-    own = {
-        Path(key).expanduser().resolve()
-        for key in (*settings.ssh.keys, *(settings.ssh.act.keys if settings.ssh.act else ()))
-    }
-    offered = {Path(value).expanduser().resolve() for key, value in effective if key == "identityfile"}
-    if shared := sorted(str(path) for path in own & offered if path.exists()):
+    own = {Path(key).expanduser().resolve() for key in _configured(settings)}
+    files = [Path(value).expanduser().resolve() for key, value in effective if key == "identityfile"]
+    prints = {asyncssh.import_public_key(key).get_fingerprint() for key in layout.keys}
+    shared = [str(path) for path in files if path.exists() and (path in own or _prints("-lf", path) & prints)]
+    if not shared and _agent_prints(dict(effective)) & prints:
+        shared = ["a key of your agent"]
+    if shared:
         raise HostError(
             f"your ssh would offer {shared[0]}, which is the bot's key. Nothing was sent.",
             fix=f"oombot sudoers {host.name} --apply --as YOUR_LOGIN --ssh 'ssh -o IdentitiesOnly=yes -i YOUR_KEY'",
         )
     return [*words, "-T", *target, f"sh -c {shlex.quote(_ROOT_SH)}"]
+
+
+def _configured(settings: Settings) -> Sequence[str]:
+    return (*settings.ssh.keys, *(settings.ssh.act.keys if settings.ssh.act else ()))
+
+
+def _agent_prints(effective: Mapping[str, str]) -> set[str]:
+    """The fingerprints of what the administrator's agent would offer."""
+    agent = effective.get("identityagent", "SSH_AUTH_SOCK")
+    if agent == "none" or effective.get("identitiesonly") == "yes":
+        return set()
+    named = {} if agent == "SSH_AUTH_SOCK" else {"SSH_AUTH_SOCK": str(Path(agent).expanduser())}
+    return _prints("-l", program="ssh-add", env=os.environ | named)
+
+
+def _prints(
+    *words: str | Path, program: str = "ssh-keygen", env: Mapping[str, str] | None = None
+) -> set[str]:
+    """The fingerprints in the answer; of a private key too, whose public half is never encrypted."""
+    try:
+        said = subprocess.run(
+            [program, *words],
+            capture_output=True,
+            text=True,
+            errors="replace",
+            check=False,
+            timeout=60,
+            env=env,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return set()
+    return {word for word in said.stdout.split() if word.startswith("SHA256:")}
 
 
 def _effective(argv: Sequence[str]) -> list[tuple[str, str]]:
@@ -166,7 +202,14 @@ def _effective(argv: Sequence[str]) -> list[tuple[str, str]]:
 def _done(host: Host, argv: Sequence[str], script: str) -> str:
     try:
         said = subprocess.run(
-            argv, input=script, capture_output=True, text=True, check=False, timeout=_TIMEOUT_S
+            argv,
+            input=script,
+            capture_output=True,
+            text=True,
+            encoding="utf-8",
+            errors="replace",
+            check=False,
+            timeout=_TIMEOUT_S,
         )
     except subprocess.TimeoutExpired as error:
         raise HostError(

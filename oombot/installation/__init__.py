@@ -1,6 +1,6 @@
 """What is installed on a host for two identities without privilege: helpers, accounts, keys, sudoers, policy."""
 
-from oombot.installation.changes import Present, installing, present, removing
+from oombot.installation.changes import Present, installing, left_over, present, removing
 from oombot.installation.layout import Identity, Layout, layout
 from oombot.installation.shell import install_script, look_script, remove_script
 from oombot.installation.sources import act_program, act_source, expected_versions, read_program
@@ -15,6 +15,7 @@ __all__ = [
     "install_script",
     "installing",
     "layout",
+    "left_over",
     "look_script",
     "present",
     "read_program",

@@ -72,8 +72,8 @@ def _change(file: File, there: tuple[str, str] | None) -> str:
     wanted = f"{int(file.mode, 8):o} 0"
     changes = [f"{file.path}: mode and owner {meta} become {wanted}"] if meta != wanted else []
     diff = difflib.unified_diff(
-        text.splitlines(),
-        file.text.splitlines(),
+        text.split("\n"),
+        file.text.split("\n"),
         f"{file.path} (now)",
         f"{file.path} (new)",
         lineterm="",
@@ -82,11 +82,18 @@ def _change(file: File, there: tuple[str, str] | None) -> str:
     return "\n".join([*changes, *diff])
 
 
-def removing(layout: Layout, now: Present) -> Sequence[str]:
+def left_over(layout: Layout, now: Present) -> Sequence[str]:
+    """Accounts and files of an earlier installation, which this one neither needs nor touches."""
+    accounts = [f"account {user}" for user in _ours(now) if user not in layout.users]
+    paths = {file.path for file in layout.files}
+    return [*accounts, *(f"file {path}" for path in now.files if path not in paths)]
+
+
+def removing(now: Present) -> Sequence[str]:
     """One line for each account and file that would go; empty where nothing is there."""
-    accounts = [
-        f"account {user}, with what it runs now"
-        for user in layout.users
-        if now.accounts.get(user, "").endswith(f":{home(user)}:/bin/sh")
-    ]
-    return [*accounts, *(f"file {file.path}" for file in layout.files if file.path in now.files)]
+    accounts = [f"account {user}, with what it runs now" for user in _ours(now)]
+    return [*accounts, *(f"file {path}" for path in now.files)]
+
+
+def _ours(now: Present) -> Sequence[str]:
+    return [user for user, row in now.accounts.items() if row.endswith(f":{home(user)}:/bin/sh")]

@@ -53,6 +53,7 @@ class Layout:
     host: str
     users: tuple[str, ...]
     files: tuple[File, ...]
+    keys: tuple[str, ...]  # the bot's, of both identities
 
 
 def home(user: str) -> str:
@@ -84,7 +85,12 @@ def layout(
             _authorized(act, f"sudo -n {ACT_HELPER}", sender),
         ]
     files.append(_authorized(watch, READ_HELPER, sender))
-    return Layout(host=host, users=tuple(identity.user for identity in identities), files=tuple(files))
+    return Layout(
+        host=host,
+        users=tuple(identity.user for identity in identities),
+        files=tuple(files),
+        keys=tuple(key for identity in identities for key in identity.keys),
+    )
 
 
 def _problems(identity: Identity) -> Sequence[str]:

@@ -2,7 +2,8 @@
 
 from typing import Final
 
-from oombot.installation.layout import ACCESS, SUDOERS, File, Layout, home
+from oombot.helper_call import ACT_HELPER, READ_HELPER
+from oombot.installation.layout import ACCESS, POLICY, SUDOERS, File, Layout, home
 
 _END: Final = "OOMBOT_END"
 
@@ -24,6 +25,20 @@ _NEEDS_SUDO: Final = r"""for word in sudo visudo; do
 done
 """
 
+# who can write to a folder above a program that root runs, or above keys, can put another in its place
+_SAFE: Final = r"""safe() { # file
+  for dir in "${1%/*}" "$(cd "${1%/*}" 2>/dev/null && pwd -P)"; do
+    while [ -n "$dir" ]; do
+      case $(stat -Lc '%u %a' "$dir" 2>/dev/null) in
+        [1-9]*|'0 '*[2367]|'0 '*[2367]?) fail "others than root can write to $dir, so nothing was changed; \
+to mend it: chown root:root $dir; chmod go-w $dir";;
+      esac
+      dir=${dir%/*}
+    done
+  done
+}
+"""
+
 # an account is made, or is the one made before: never somebody else's
 _ACCOUNT: Final = r"""account() { # user, home, yes where it reads the log
   if found=$(getent passwd "$1"); then
@@ -32,8 +47,7 @@ _ACCOUNT: Final = r"""account() { # user, home, yes where it reads the log
       *) fail "the account $1 is there already and is not oombot's; nothing more was changed";;
     esac
   else
-    useradd --system --user-group --home-dir "$2" --no-create-home --shell /bin/sh "$1"
-    usermod -p '*' "$1"
+    useradd --system --user-group --home-dir "$2" --no-create-home --shell /bin/sh --password '*' "$1"
   fi
   mkdir -p "$2/.ssh"
   if [ -n "$3" ]; then
@@ -45,6 +59,7 @@ _ACCOUNT: Final = r"""account() { # user, home, yes where it reads the log
 put() { # file, mode; its text on standard input. It is there whole or not at all, and sudoers only when visudo agrees.
   mkdir -p "${1%/*}"
   new=$(mktemp "$1.XXXXXX")
+  trap 'rm -f "$new"' EXIT
   cat >"$new"
   chmod "$2" "$new"
   chown 0:0 "$new"
@@ -62,7 +77,9 @@ def install_script(layout: Layout) -> str:
     sudo = any(file.path == SUDOERS for file in layout.files)
     undo = f"Taken away again by: oombot sudoers {layout.host} --remove"
     lines = [f"#!/bin/sh\n# oombot on {layout.host}: run as root. {undo}\n"]
-    lines += [_HEAD, _NEEDS, _NEEDS_SUDO if sudo else "", _ACCOUNT]
+    lines += [_HEAD, _NEEDS, _NEEDS_SUDO if sudo else "", _SAFE]
+    lines += [f"safe {file.path}\n" for file in layout.files]
+    lines.append(_ACCOUNT)
     reads = {layout.users[0]: "yes"}  # the watching account is the one that reads the log
     lines += [f"account {user} {home(user)} '{reads.get(user, '')}'\n" for user in layout.users]
     lines += [_put(file) for file in layout.files]
@@ -79,38 +96,59 @@ def _put(file: File) -> str:
     return f"if [ -e {file.path} ]; then echo 'kept {file.path}'; else\n{text}fi\n" if file.owners else text
 
 
+# every account that oombot has made, by its home: also one that the configuration no longer names
+_OURS: Final = f"""ours() {{ getent passwd | while IFS=: read -r user _ _ _ _ dir shell; do
+  if [ "$dir:$shell" = "{ACCESS}/$user:/bin/sh" ]; then echo "$user"; fi
+done; }}
+"""
+# /proc/PID/status and not its owner: sshd's own process of an account belongs to root there
+_ENDED: Final = r"""ended() { # account
+  for _ in 1 2 3; do
+    pids=$(grep -s "^Uid:.*[[:space:]]$(id -u "$1")[[:space:]]" /proc/[0-9]*/status | cut -d/ -f3)
+    [ -n "$pids" ] || break
+    kill -KILL $pids 2>/dev/null || true
+    sleep 1
+  done
+}
+"""
+
+
 def remove_script(layout: Layout) -> str:
     """Take all of it away: first what lets anybody in, then who is in, then the rest. Records of runs stay."""
-    paths = [file.path for file in layout.files]
-    first = [path for path in paths if path.startswith((ACCESS, "/etc/sudoers.d/"))]
-    lines = [f"#!/bin/sh\n# oombot is taken away from {layout.host}: run as root.\n", _HEAD]
-    lines += [f"rm -f {path}\n" for path in first]
-    for user in layout.users:
-        lines.append(
-            f"if getent passwd {user} | grep -q ':{home(user)}:/bin/sh$'; then\n"
-            f"  for n in 1 2 3; do pkill -KILL -u {user} || break; sleep 1; done\n"
-            f"  userdel -f {user} 2>/dev/null || fail 'the account {user} could not be removed: userdel {user}'\n"
-            f"  rm -rf {home(user)}; echo 'removed the account {user}'\n"
-            f"fi\n"
-        )
-    lines += [f"rm -f {path}\n" for path in paths if path not in first]
-    lines.append(
-        f"rmdir {ACCESS} /etc/oombot 2>/dev/null || true\n"
-        "for path in /var/lib/oombot-helper /etc/oombot/frozen; do\n"
-        '  if [ -e "$path" ]; then echo "kept $path: rm -r $path takes it away as well"; fi\n'
-        "done\necho 'oombot: all is taken away'\n"
-    )
-    return "".join([*lines, _TAIL])
+    head = f"#!/bin/sh\n# oombot is taken away from {layout.host}: run as root.\n"
+    return head + _HEAD + _OURS + _ENDED + _REMOVE + _TAIL
+
+
+_REMOVE: Final = f"""rm -f {SUDOERS} {ACCESS}/*/.ssh/authorized_keys
+for user in $(ours); do
+  ended "$user"
+  userdel -f "$user" 2>/dev/null || fail "the account $user could not be removed: userdel $user"
+  rm -rf "{ACCESS}/$user"; echo "removed the account $user"
+done
+rm -f {READ_HELPER} {ACT_HELPER} {POLICY}
+rmdir {ACCESS} /etc/oombot 2>/dev/null || true
+for path in /var/lib/oombot-helper /etc/oombot/frozen; do
+  if [ -e "$path" ]; then echo "kept $path: rm -r $path takes it away as well"; fi
+done
+echo 'oombot: all is taken away'
+"""
 
 
 def look_script(layout: Layout) -> str:
-    """Print what is there now of all that the layout names; it changes nothing."""
-    lines = [_HEAD]
-    for file in layout.files:
-        said = f"printf '@@file {file.path} '; stat -c '%a %u' {file.path}; base64 <{file.path}"
-        lines.append(f"if [ -f {file.path} ]; then {said}; fi\n")
-    lines += [
-        f"if getent passwd {user} >/dev/null; then printf '@@account '; getent passwd {user}; fi\n"
-        for user in layout.users
+    """Print what is there now of all that the layout names, or an earlier one named; it changes nothing."""
+    paths = dict.fromkeys([READ_HELPER, ACT_HELPER, POLICY, SUDOERS, *(file.path for file in layout.files)])
+    names = [
+        f"set -- {' '.join(paths)} {ACCESS}/*/.ssh/authorized_keys\n",
+        f"users='{' '.join(layout.users)}'\n",
     ]
-    return "".join([*lines, "echo @@end\n", _TAIL])
+    return "".join([_HEAD, _OURS, *names, _LOOK, _TAIL])
+
+
+_LOOK: Final = r"""for path in "$@"; do
+  if [ -f "$path" ]; then printf '@@file %s ' "$path"; stat -c '%a %u' "$path"; base64 <"$path"; fi
+done
+for user in $users $(ours); do
+  if getent passwd "$user" >/dev/null; then printf '@@account '; getent passwd "$user"; fi
+done
+echo @@end
+"""

@@ -18,8 +18,8 @@ SETUP = """set -e
 mkdir -p "$1/etc"
 cp -a /etc/. "$1/etc/"
 mount --bind "$1/etc" /etc
-mount -t tmpfs tmpfs /usr/local
-mount -t tmpfs tmpfs /var/lib
+mount -t tmpfs -o mode=0755 tmpfs /usr/local
+mount -t tmpfs -o mode=0755 tmpfs /var/lib
 rm -rf /etc/oombot /etc/sudoers.d/oombot
 mkdir -p /run/sshd /run/sudo
 cp "$1/admin.pub" /etc/ssh/keys_root

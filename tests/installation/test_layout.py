@@ -106,9 +106,30 @@ def test_changes_are_told_file_by_file():
     assert "-ALL ALL=(ALL) ALL" in told
     accounts["oombot"] = "oombot:x:1000:1000::/home/oombot:/bin/bash"
     assert "is not oombot's" in installation.installing(layout, Present(files=files, accounts=accounts))[0]
-    assert (
-        len(installation.removing(layout, Present(files=files, accounts=accounts))) == len(layout.files) + 1
-    )
+    assert len(installation.removing(Present(files=files, accounts=accounts))) == len(layout.files) + 1
+
+
+def test_what_an_earlier_installation_left_is_told_and_goes():
+    """Accounts and files that the configuration no longer names are still oombot's: told, and taken away."""
+    layout = installation.layout("web-1", watch=WATCH, act=None)
+    accounts = {"oombot-act": "oombot-act:x:9:9::/var/lib/oombot-access/oombot-act:/bin/sh"}
+    now = Present(files={"/etc/sudoers.d/oombot": ("x", "440 0")}, accounts=accounts)
+    assert installation.left_over(layout, now) == ["account oombot-act", "file /etc/sudoers.d/oombot"]
+    assert installation.removing(now) == [
+        "account oombot-act, with what it runs now",
+        "file /etc/sudoers.d/oombot",
+    ]
+
+
+@pytest.mark.parametrize("end", ["", "\r\n", "\n\n"])
+def test_another_end_of_the_text_is_a_change(end):
+    """A file that differs in nothing but how its lines end is not in place."""
+    layout = installation.layout("web-1", watch=WATCH, act=None)
+    files = {file.path: (file.text, f"{int(file.mode, 8):o} 0") for file in layout.files}
+    path = layout.files[-1].path
+    files[path] = (files[path][0].removesuffix("\n") + end, files[path][1])
+    accounts = {user: f"{user}:x:9:9::/var/lib/oombot-access/{user}:/bin/sh" for user in layout.users}
+    assert len(installation.installing(layout, Present(files=files, accounts=accounts))) == 1
 
 
 @pytest.mark.parametrize("raw", ["", "motd\n", "@@file /x 644 0\n!!!\n@@end\n", "@@file /x 644 0\neA==\n"])

@@ -277,6 +277,45 @@ def test_the_bots_own_ways_are_refused(site):
         applied(replace(site.wanted, ssh=ssh), remove=True)
 
 
+def test_the_bots_key_is_known_by_what_it_is(site, tmp_path):
+    """Neither a copy under another name nor a key in the administrator's agent brings the bot's key in."""
+    copy, agent = tmp_path / "mine", tmp_path / "agent"
+    copy.write_bytes((site.folder / "act").read_bytes())
+    copy.chmod(0o600)
+    with pytest.raises(HostError, match=r"mine, which is the bot's key"):
+        applied(replace(site.wanted, ssh=f"ssh -F {site.folder}/ssh_config -i {copy}"), remove=False)
+    with subprocess.Popen(["ssh-agent", "-D", "-a", str(agent)], stdout=subprocess.DEVNULL) as process:
+        try:
+            deadline = time.monotonic() + 60
+            while not agent.exists() and time.monotonic() < deadline:
+                time.sleep(0.02)
+            subprocess.run(["ssh-add", "-q", str(copy)], env={"SSH_AUTH_SOCK": str(agent)}, check=True)
+            offers = f"-o IdentityAgent={agent} -o IdentitiesOnly"
+            with pytest.raises(HostError, match="a key of your agent, which is the bot's key"):
+                applied(replace(site.wanted, ssh=f"{site.wanted.ssh} {offers}=no"), remove=False)
+            assert applied(replace(site.wanted, ssh=f"{site.wanted.ssh} {offers}=yes"), remove=False) == 0
+        finally:
+            process.kill()
+
+
+def test_a_folder_of_others_is_no_place_for_roots_programs(site, capsys):
+    """Where somebody else could put their own program in the place of the helper, nothing is installed."""
+    printed(site.wanted, remove=False)
+    script = capsys.readouterr().out
+    for spoil in ("chmod 775 /usr/local", "chown 1000 /usr/local/libexec", "chmod 777 /var/lib"):
+        path = spoil.split()[-1]
+        owner, mode = site.root("stat", "-c", "%u %a", path).split()
+        site.root(*spoil.split())
+        try:
+            words = ["nsenter", "-t", str(site.pid), "-m", "sh", "-s"]
+            done = subprocess.run(words, input=script, capture_output=True, text=True, check=False)
+        finally:
+            site.root("chown", owner, path)
+            site.root("chmod", mode, path)
+        assert (done.returncode, done.stdout) == (1, ""), spoil
+        assert f"others than root can write to {path}, so nothing was changed" in done.stderr
+
+
 def test_nobody_to_ask_changes_nothing(site, capsys):
     """Without a yes the changes are shown only."""
     site.root("rm", "/usr/local/libexec/oombot-read")
@@ -331,6 +370,33 @@ def test_removing_takes_all_of_it_away(site, policy, sleeper, capsys):
         _not_taken(site)
     finally:
         applied(site.wanted, remove=False)
+
+
+def test_removing_ends_who_is_in_and_what_an_older_configuration_made(site, policy, tmp_path, capsys):
+    """The acting identity goes although the configuration no longer names it, and so does who is logged in."""
+    text = (site.folder / "oombot.yaml").read_text()
+    config = tmp_path / "oombot.yaml"
+    config.write_text(
+        "".join(line for line in text.splitlines(keepends=True) if not line.startswith("  act:"))
+    )
+    older = replace(site.wanted, config=config)
+    assert applied(older, remove=False) == 0
+    said = capsys.readouterr().out
+    assert "left as it is: account oombot-act, " in said
+    assert "/etc/sudoers.d/oombot" in said
+    follow = json.dumps({"op": "follow", "detector": "syslog", "words": ["", "", ""]})
+    words = ["ssh", "-F", f"{site.folder}/ssh_config", "-i", f"{site.folder}/watch", "oombot@127.0.0.1"]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as logged_in:
+        try:
+            logged_in.stdin.write(follow.encode())
+            logged_in.stdin.close()
+            assert logged_in.stdout.readline()
+            assert applied(older, remove=True) == 0
+            assert logged_in.wait(60) != 0
+        finally:
+            logged_in.kill()
+            applied(site.wanted, remove=False)
+    assert "removed the account oombot-act" in capsys.readouterr().out
 
 
 def _not_taken(site):
