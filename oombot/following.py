@@ -84,6 +84,10 @@ NewKill = tuple[Incident, Card | None]
 """A kill to store; without a card it is history."""
 
 
+UNCOUNTED = "uncounted"
+"""The cause of an outage where no log can be read and the kernel counts no kills either (before Linux 4.13)."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outage:
     """Hosts of one place that went unheard for one cause, said in one message; `hosts` maps each to its return.
@@ -100,6 +104,11 @@ class Outage:
     since_s: float
     blind: bool = False
     hosts: Mapping[str, float | None] = field(default_factory=dict)
+
+    @property
+    def counted(self) -> bool:
+        """Whether a kill there is told all the same, from the kernel's counter."""
+        return self.blind and self.cause != UNCOUNTED
 
     @property
     def away(self) -> tuple[str, ...]:

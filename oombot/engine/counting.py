@@ -137,15 +137,24 @@ class Counting:
         shown = await store.shown(host, counted.boot_id, booted_s)
         known = await store.reckoning(host)
         base = known.unseen if known is not None and known.boot_id == counted.boot_id else 0
+        if total - shown <= base:
+            return  # the log has shown it meanwhile
         since_s = self._agreed_s.get(host) or (known.at_s if known is not None else None)
         view = self._ctx.views.counter(
-            host, counter=total - base, shown=shown, blind=blind, since_s=since_s, until_s=now, fix=fix
+            host,
+            counter=total,
+            shown=shown,
+            before=base,
+            blind=blind,
+            since_s=since_s,
+            until_s=now,
+            fix=fix,
         )
         channel = self._ctx.settings.channel(host)
         draft = Draft(key=f"counter:{host}:{counted.boot_id}:{total}", channel=channel, view=view)
         await store.save_reckoning(self._reckoning(host, counted, total - shown), [draft])
         self._agreed_s[host] = now
-        self._ctx.log(host=host).warning("kills_unknown", counter=total - base, shown=shown)
+        self._ctx.log(host=host).warning("kills_unknown", counter=total, shown=shown, before=base)
         self._ctx.wake.set()
 
     def _reckoning(self, host: str, counted: counter.Counter, unseen: int) -> Reckoning:

@@ -46,8 +46,11 @@ class Follower:
         self._resumed = position.cursor is not None  # a resumed log holds no history
         self._cursor = position.cursor  # how far whole reports have been read
         self.live = asyncio.Event()
-        self._began_s = self._item_s = self._now_s()
+        self._began_s = self._item_s = self._clock_s = self._now_s()  # _clock_s: when the host told its time
         self._newest_s: float | None = None  # the kernel's time of the last entry
+        self._outdone_s: float | None = (
+            None  # since when the log is known to hold what this stream has not shown
+        )
         self._baselined = self._gaps = 0
         self.news = 0  # kills that are no history
         self._log = context.log(host=position.host)
@@ -70,8 +73,8 @@ class Follower:
         async with aclosing(self._lines(self._ctx.hosts.follow(self.host, command))) as lines:
             async for line in lines:
                 if line is None:
-                    self._check_history()
-                    await self._when_quiet()
+                    self._check_stream()
+                    await self._when_quiet(silent=True)
                     continue
                 self._introduce(line)
                 for item in reader.feed(line):
@@ -82,29 +85,39 @@ class Follower:
 
     async def found(self, kills: list[OomKill]) -> None:
         """Store what a reading of the whole log has shown besides; what was before the first look is history."""
-        await self._record(kills, stray=True)
+        if await self._record(kills, stray=True):
+            self._outdone_s = self._now_s()
 
     def _introduce(self, line: bytes) -> None:
         """The log command says first which boot and what time it is there."""
         if not self.live.is_set() and line.startswith(b"@@"):
             self._replayed = self._replayed or line == REPLAYED
             if self._clock.now_s is None:
-                self._clock = header(line) or self._clock
+                self._clock, self._clock_s = header(line) or self._clock, self._now_s()
 
-    async def _when_quiet(self) -> None:
-        """A report that goes no further is closed; the position moves on between reports only."""
+    async def _when_quiet(self, *, silent: bool = False) -> None:
+        """A report that goes no further is closed; the position moves on between reports only.
+
+        A silent link may be dead already: the host is known to have been there only before it would be found out.
+        """
         if not self._parser.idle and self._now_s() - self._item_s > self._timing.quiet:
             await self._record(self._parser.close())
         if self.live.is_set():
-            self._position = replace(self._position, last_seen_s=self._ctx.clock())
+            seen_s = self._ctx.clock() - (self._timing.dead_after if silent else 0.0)
+            seen_s = max(seen_s, self._position.last_seen_s or seen_s)
+            self._position = replace(self._position, last_seen_s=seen_s)
             self._positions.moved(self._stored())
 
-    def _check_history(self) -> None:
-        """A log command that hangs before it has caught up is no watch."""
+    def _check_stream(self) -> None:
+        """A log command that hangs before it has caught up is no watch; nor is one that has gone deaf."""
         if not self.live.is_set() and self._now_s() - self._began_s > self._timing.history_within:
             raise CommandTimeoutError(
                 f"The log command on {self.host} has not come to the present within "
                 f"{self._timing.history_within:.0f} s."
+            )
+        if self._outdone_s is not None and self._now_s() - self._outdone_s > self._timing.quiet:
+            raise CommandFailedError(
+                f"The log command on {self.host} did not show a kill that the log holds; it is started anew."
             )
 
     @staticmethod
@@ -115,7 +128,7 @@ class Follower:
         """The time on the host."""
         if self._clock.now_s is None:
             return self._ctx.clock()
-        return self._clock.now_s + self._now_s() - self._began_s
+        return self._clock.now_s + self._now_s() - self._clock_s
 
     async def _lines(self, stream: AsyncIterator[bytes]) -> AsyncGenerator[bytes | None, None]:
         """The stream's lines; None when it has been quiet for a while."""
@@ -148,11 +161,22 @@ class Follower:
         elif isinstance(item, Gap):
             await self._gap(item)
         else:
-            self._newest_s = item.time_s
+            await self._check_beginning(item)
+            self._newest_s, self._outdone_s = item.time_s, None
             kills = self._parser.feed(item)
-            if self._parser.idle and item.cursor is not None:
-                self._cursor = item.cursor  # stored in the same transaction as the kills before it
-            await self._record(kills + self._parser.repeats())
+            cursor = item.cursor if self._parser.idle and item.cursor is not None else self._cursor
+            # stored in the same transaction as the kills before it, and by no other
+            await self._record(kills + self._parser.repeats(), cursor=cursor)
+            self._cursor = cursor
+
+    async def _check_beginning(self, first: Entry) -> None:
+        """A source that is read for the first time may begin later than the host was last heard or looked at."""
+        if self._resumed or self._newest_s is not None or first.time_s is None:
+            return
+        since_s = self._seen_s() or self._began.baselined_s
+        if since_s is not None and first.time_s - since_s > CLOCKS_DIFFER_S:
+            reason = "another log of the host is read now, and it begins later"
+            await self._gap(Gap(reason=reason, since_s=since_s, until_s=first.time_s))
 
     async def _gap(self, gap: Gap) -> None:
         """Tell what was not seen, from when to when; what was followed to its end is no gap."""
@@ -198,27 +222,30 @@ class Follower:
             "watching", source=self._position.detector, first_contact=first, kills_in_history=self._baselined
         )
 
-    def _stored(self) -> Position:
+    def _stored(self, cursor: str | None = None) -> Position:
         """The position to resume from; before this source has caught up once, that is its beginning."""
-        return replace(self._position, cursor=self._cursor if self._resumed else None)
+        return replace(self._position, cursor=(cursor or self._cursor) if self._resumed else None)
 
-    async def _record(self, kills: list[OomKill], *, stray: bool = False) -> None:
+    async def _record(
+        self, kills: list[OomKill], *, stray: bool = False, cursor: str | None = None
+    ) -> list[Incident]:
+        """Store kills with the position; return those that are news."""
         if not kills:
-            return
+            return []
         rows = [await self._row(kill, stray=stray) for kill in kills]
-        position = self._stored()
+        position = self._stored(cursor)
         self._positions.storing(self.host)
         fresh = await self._ctx.store.record_kills(position, rows, digest=self._cards.digest, rule=STORM)
         self._positions.stored(position)
         self._ctx.wake.set()
-        for incident in fresh:
-            if incident.history:
-                self._baselined += 1
-                continue
-            self.news += 1
+        news = [incident for incident in fresh if not incident.history]
+        self._baselined += len(fresh) - len(news)
+        self.news += len(news)
+        for incident in news:
             self._log.info("oom_kill", incident=incident.id, pid=incident.kill.pid, comm=incident.kill.comm)
             if incident.message_key == incident_key(incident.id):
                 self._cards.enrich(incident)
+        return news
 
     async def _row(self, kill: OomKill, *, stray: bool) -> NewKill:
         incident = Incident(

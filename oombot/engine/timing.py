@@ -9,6 +9,7 @@ class Timing:
 
     # one run of the log command
     quiet: float = 15.0  # a report that goes no further is closed after this long
+    dead_after: float = 60.0  # a link that is dead is found out by then: the SSH client's keepalive
     report: float = 30.0  # a report that began this long ago is over
     history_within: float = 1800.0  # the longest that reading what a log already holds may take
     save_every: float = 30.0  # positions that moved without a kill are stored together

@@ -14,7 +14,7 @@ from oombot.engine.readings import Readings
 from oombot.engine.timing import Timing
 from oombot.engine.unheard import Trouble, Unheard
 from oombot.errors import HostUnreachableError
-from oombot.following import Position
+from oombot.following import UNCOUNTED, Position
 from oombot.model import HostSnapshot
 
 BEST = "journald"  # the source that others give way to, where it can be read
@@ -61,6 +61,12 @@ class Watch:
                     continue  # blind for a while: is its log to be read now?
                 if not live.is_set():
                     self._doubtful.add(host)
+            except asyncio.CancelledError:
+                if _ended():
+                    raise
+                trouble = Trouble(
+                    problem=f"What followed {host} was cancelled, not by oombot's end.", ours=True
+                )
             except HostUnreachableError as error:
                 trouble = Trouble.of(error)
             except Exception as error:
@@ -123,7 +129,8 @@ class Watch:
             self._counting.first(host, snapshot)
         if log.source is None:
             problem = f"The kernel log of {host} can not be read: {log.problem}."
-            self._unheard.lost(host, Trouble(problem=problem, fix=log.fix, kind="blind", blind=True))
+            kind = "blind" if snapshot.oom_kill_count is not None else UNCOUNTED
+            self._unheard.lost(host, Trouble(problem=problem, fix=log.fix, kind=kind, blind=True))
             await self._counting.blind(host, fix=log.fix)
             await self._ctx.hosts.renew(host)  # a group that mends it counts from a login on
             return None
@@ -141,6 +148,12 @@ class Watch:
     @staticmethod
     def _now_s() -> float:
         return asyncio.get_running_loop().time()
+
+
+def _ended() -> bool:
+    """Whether this task itself is to end; a cancelled part of it, in a library perhaps, ends no watch."""
+    task = asyncio.current_task()
+    return task is None or task.cancelling() > 0
 
 
 def _host_time(snapshot: HostSnapshot) -> float:

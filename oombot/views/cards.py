@@ -143,17 +143,19 @@ class Views:
         *,
         counter: int,
         shown: int,
+        before: int = 0,
         blind: bool,
         since_s: float | None,
         until_s: float,
         fix: str = "",
     ) -> dict[str, Any]:
-        """Tell that the kernel counted kills of which no log shows the victim."""
+        """Tell that the kernel counted kills of which no log shows the victim; `before`: settled or told earlier."""
         context = contexts.Counter(
             host=host,
             counter=counter,
             shown=shown,
-            missing=counter - shown,
+            before=before,
+            missing=counter - shown - before,
             blind=blind,
             since_s=since_s,
             until_s=until_s,

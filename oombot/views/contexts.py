@@ -167,6 +167,7 @@ class Counter:
     host: str
     counter: int
     shown: int
+    before: int
     missing: int
     blind: bool
     since_s: float | None

@@ -2,6 +2,7 @@
 
 import asyncio
 from dataclasses import replace
+from typing import Any
 
 from tests.engine.watching import FAST, Log, kill, record, watched
 from tests.fakes import Clock, FakeChat
@@ -46,6 +47,7 @@ async def test_first_count_settles_what_was_before(tmp_path) -> None:
         log.counter = 10
         await host.until(lambda: host.said("counter"))
         assert "killed 1 process" in host.said("counter")[0]
+        assert "counter says 10, log shows 1; 8 were missing before" in host.said("counter")[0]
 
 
 async def test_what_was_lost_before_the_first_count_of_a_followed_host_is_told(tmp_path) -> None:
@@ -149,3 +151,37 @@ async def test_host_that_can_not_be_asked_is_not_judged(tmp_path) -> None:
         log.write(kill(600, 7001))
         await host.until(lambda: len(host.cards) == 1)
         assert (log.follows, host.said("counter")) == (1, [])
+
+
+async def test_stream_that_has_gone_deaf_is_begun_anew(tmp_path) -> None:
+    """A log command that shows nothing of a kill which the log holds is ended, and the next one hears again."""
+    log, chat = Log(counter=0), FakeChat()
+    async with watched(tmp_path, log, chat, Clock(), timing=replace(FAST, quiet=0.1)) as host:
+        await host.until(lambda: log.counts > 1)
+        log.overlooked.append(kill(700, 7777, at_s=100_050.0))
+        log.counter = 1
+        await host.until(lambda: log.follows > 1)
+        log.write(kill(701, 7778, at_s=100_060.0))
+        await host.until(lambda: len(host.cards) == 2)
+        assert host.said("counter") == []
+
+
+async def test_kill_that_the_log_shows_meanwhile_is_not_told_as_missing(tmp_path) -> None:
+    """Where the log has caught up with the counter just before it is told, nothing is told and nothing owed."""
+    log, chat = Log(counter=0), FakeChat()
+    async with watched(tmp_path, log, chat, Clock()) as host:
+        await host.until(lambda: log.counts > 1)
+        store = host.engine.store
+        shown, asked = store.shown, 0
+
+        async def late(*args: Any) -> int:
+            nonlocal asked
+            asked += log.counter == 1
+            return await shown(*args) + (asked > 3)  # after the third look the kill is there
+
+        store.shown = late  # type: ignore[method-assign]
+        log.counter = 1
+        await host.until(lambda: asked > 6)
+        await host.engine.send()
+        assert host.said("counter") == []
+        assert (await store.reckoning("host42")).unseen == 0

@@ -137,7 +137,7 @@ async def test_some_come_back(tmp_path) -> None:
 
 async def test_unreadable_log_is_said_once_with_its_fix(tmp_path) -> None:
     """A host whose log can not be read is said in its channel after two minutes, once, and again when it can."""
-    log, chat = Log(readable=False, counter=0), FakeChat()
+    log, chat = Log(readable=False, counter=0, reading_counts=True), FakeChat()
     async with watched(tmp_path, log, chat, Clock()) as host:
         await host.until(lambda: log.counts > 2)
         host.engine.clock.now += 121
@@ -153,6 +153,17 @@ async def test_unreadable_log_is_said_once_with_its_fix(tmp_path) -> None:
         await host.until(lambda: "watched again" in said.view["text"])
         log.write(kill(600, 7001))
         await host.until(lambda: len(host.cards) == 1)
+
+
+async def test_unreadable_log_on_a_kernel_that_does_not_count(tmp_path) -> None:
+    """Before Linux 4.13 a blind host's kills go unseen: nobody claims that a counter will tell of them."""
+    log, chat = Log(readable=False, counter=None, reading_counts=True), FakeChat()
+    async with watched(tmp_path, log, chat, Clock()) as host:
+        await host.until(lambda: log.counts > 2)
+        host.engine.clock.now += 121
+        await host.until(lambda: chat.posted)
+        assert "counter" not in str(chat.posted[0].view)
+        assert "OOM kills there go unseen" in chat.posted[0].view["text"]
 
 
 async def test_blind_host_that_is_gone_is_not_back(tmp_path) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from oombot.following import Position
 from oombot.model import Command, HostSnapshot, KernelLog
-from tests.engine.watching import KILL, UPTIME, Log, kill, record, watched
+from tests.engine.watching import FAST, KILL, UPTIME, Log, kill, record, watched
 from tests.examples import NOW
 from tests.fakes import Clock, FakeChat
 
@@ -343,3 +343,90 @@ async def test_host_that_holds_no_stream_is_read_over_and_over(tmp_path) -> None
         seen = log.follows
         await host.until(lambda: log.follows > seen + 3)
         assert (len(host.engine.chat.posted), await host.kills()) == (2, [(7001, False), (7002, False)])
+
+
+async def test_part_that_is_cancelled_ends_no_watch(tmp_path) -> None:
+    """A cancel that comes out of a library, with nobody ending the watch, is a trouble like others."""
+    log = Log()
+    async with watched(tmp_path, log, FakeChat(), Clock()) as host:
+        await host.caught_up()
+        follow, cancels = log.follow, [asyncio.CancelledError()]
+
+        async def cancelled(*args: Any) -> AsyncIterator[bytes]:
+            if cancels:
+                raise cancels.pop()
+            async for line in follow(*args):
+                yield line
+
+        log.follow = cancelled  # type: ignore[method-assign]
+        log.cut()
+        log.old.append(kill(601, 7002, at_s=UPTIME + 5))
+        await host.until(lambda: len(host.cards) == 1)
+        assert not cancels
+
+
+async def test_cursor_does_not_pass_a_kill_that_is_not_stored_yet(tmp_path) -> None:
+    """What a reading finds is stored with a position that no kill still on its way is before."""
+    log, chat = Log(counter=0), FakeChat()
+    async with watched(tmp_path, log, chat, Clock()) as host:
+        await host.until(lambda: log.counts > 1)
+        log.write(record(599, "eth0: link up"))
+        card, held, stored, waits = host.engine.cards.card, asyncio.Event(), list[str | None](), [7001]
+        record_kills = host.engine.store.record_kills
+
+        async def slow(incident: Any, **options: Any) -> Any:
+            if incident.kill.pid in waits:  # the stream's print of it; not that of the reading
+                waits.clear()
+                await held.wait()
+            return await card(incident, **options)
+
+        async def noting(position: Position, *args: Any, **options: Any) -> Any:
+            stored.append(position.cursor)
+            return await record_kills(position, *args, **options)
+
+        host.engine.cards.card = slow  # type: ignore[method-assign]
+        host.engine.store.record_kills = noting  # type: ignore[method-assign]
+        log.write(kill(600, 7001, at_s=UPTIME + 5))
+        log.overlooked.append(kill(700, 7777, at_s=UPTIME + 50))
+        log.counter = 2
+        try:
+            await host.until(lambda: stored)
+        finally:
+            held.set()
+        assert [cursor.rpartition(":")[2] for cursor in stored if cursor] == ["599"]
+        await host.until(lambda: len(host.cards) == 2)
+
+
+async def test_source_that_begins_after_the_host_was_last_heard_is_a_gap(tmp_path) -> None:
+    """A host that is read from another log, which an earlier boot is not in, has a stretch that nobody saw."""
+    log, chat, clock = Log(), FakeChat(), Clock()
+    async with watched(tmp_path, log, chat, clock) as host:
+        position = Position(
+            host="host42",
+            detector="syslog",
+            cursor="/var/log/kern.log:12.9:34",
+            baselined_s=NOW - 90_000,
+            last_seen_s=NOW - 80_000,
+        )
+        await host.caught_up()
+        assert host.said("gap") == []  # a first contact has none
+        await host.engine.store.save_position(position)
+    log.old.append(record(1, "Linux version 6.12", at_s=UPTIME - 40_000))
+    async with watched(tmp_path, log, chat, clock) as host:
+        await host.until(lambda: host.said("gap"))
+        assert "begins later" in host.said("gap")[0]
+
+
+async def test_silent_link_is_not_taken_for_a_host_that_is_there(tmp_path) -> None:
+    """While nothing comes, the host is known to have been there only a minute ago: a dead link looks the same."""
+    log, clock = Log(), Clock()
+    async with watched(tmp_path, log, FakeChat(), clock, timing=replace(FAST, quiet=0.05)) as host:
+        await host.caught_up()
+        seen_s = (await host.engine.store.position("host42")).last_seen_s
+        clock.now += 1000
+        for _ in range(3000):
+            position = await host.engine.store.position("host42")
+            if position.last_seen_s != seen_s:
+                break
+            await asyncio.sleep(0.01)
+        assert position.last_seen_s == clock.now - 60
