@@ -4,7 +4,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from benchmarks.sshd import Sshd
@@ -36,6 +36,7 @@ class Peer:
     environment: Mapping[str, str] = field(default_factory=dict)
     missing: str = ""
     note: str = ""
+    keeps: bool = False  # connections, for a second run
 
     def forget(self) -> None:
         """End what it keeps for the next time: Ansible's masters would make the next cold run a warm one."""
@@ -101,7 +102,7 @@ def _ansible(sshd: Sshd, names: Sequence[str], config: Path) -> Peer:
         "ANSIBLE_LOCAL_TEMP": str(config.parent / "ansible"),
         "ANSIBLE_PYTHON_INTERPRETER": "/usr/bin/python3",
     }
-    return _installed("ansible -m raw", argv, "make bench-peers", environment)
+    return replace(_installed("ansible -m raw", argv, "make bench-peers", environment), keeps=True)
 
 
 def _installed(

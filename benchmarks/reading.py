@@ -14,7 +14,7 @@ from benchmarks.figures import Figure, missing
 from benchmarks.peers import SIGN, Peer, peers
 from benchmarks.sshd import Sshd, running_sshd
 
-HOSTS, ROUNDS, WARM = 200, 5, 5
+HOSTS, ROUNDS, WARM = 200, 3, 5
 NAME = "reading many hosts"
 
 
@@ -28,14 +28,17 @@ def run(n: int | None) -> list[Figure]:
         all_peers = peers(sshd, hosts, Path(name))
         there = [peer for peer in all_peers if not peer.missing]
         times = Times(
-            mine=[], cold={peer.name: [] for peer in there}, again={peer.name: [] for peer in there}
+            mine=[],
+            cold={peer.name: [] for peer in there},
+            again={peer.name: [] for peer in there if peer.keeps},
         )
         for _ in range(rounds):
             times.mine.append(_oombot(sshd, hosts, "same"))
             for peer in there:
                 times.cold[peer.name].append(_peer(peer, hosts))
-                times.again[peer.name].append(_peer(peer, hosts))
-                peer.forget()
+                if peer.keeps:
+                    times.again[peer.name].append(_peer(peer, hosts))
+                    peer.forget()
         whole = _oombot(sshd, hosts, "reading")
         server_ms = _server_cost(sshd, min(hosts, 50))
     return _figures(hosts, times, all_peers, whole, server_ms)
@@ -106,11 +109,10 @@ def _figures(hosts: int, times: Times, all_peers: list[Peer], whole: Mine, serve
         if peer.missing:
             found.append(missing(peer.name, peer.missing))
             continue
-        kept = "reuses its ControlPersist masters" if "ansible" in peer.name else "logs in again"
-        found += [
-            Figure(what=f"{peer.name}, cold", unit="s", values=times.cold[peer.name], note=peer.note),
-            Figure(what=f"{peer.name}, again", unit="s", values=times.again[peer.name], note=kept),
-        ]
+        found.append(Figure(what=peer.name, unit="s", values=times.cold[peer.name], note=peer.note))
+        if peer.keeps:
+            what, note = f"{peer.name}, again", "on the connections that it keeps for a minute"
+            found.append(Figure(what=what, unit="s", values=times.again[peer.name], note=note))
     return [
         *found,
         Figure(
@@ -134,7 +136,8 @@ def _ours(hosts: int, times: Times, cold: list[float]) -> list[Figure]:
     warm = [wall for one in times.mine for wall in one.warm_s]
     first = times.mine[0]
     ahead = statistics.median(cold) < min(map(statistics.median, times.cold.values()), default=0.0)
-    faster = statistics.median(warm) * 5 <= min(map(statistics.median, times.again.values()), default=0.0)
+    others = [*times.cold.values(), *times.again.values()]  # without kept connections each run is a cold one
+    faster = statistics.median(warm) * 5 <= min(map(statistics.median, others), default=0.0)
     return [
         Figure(
             what=f"oombot, cold, `cat /proc/meminfo` on {hosts} hosts",
@@ -150,7 +153,7 @@ def _ours(hosts: int, times: Times, cold: list[float]) -> list[Figure]:
             unit="s",
             values=warm,
             aim="5 times the best of the others",
-            met=faster if times.again else None,
-            note="on kept connections; all others but Ansible log in each time, and all start a process",
+            met=faster if times.cold else None,
+            note="on kept connections; the best of the others logs in each time, and starts a process",
         ),
     ]
