@@ -83,7 +83,10 @@ def way(settings: Settings, host: str) -> str:
     found = settings.host(host)
     login = settings.ssh.act.user if settings.ssh.act else settings.user(found.name) or "usual login"
     where = "this machine" if found.local else found.address or found.name
-    return f"{settings.helpers_of(host)} helper as {login} on {where}"
+    port = f" port {found.port}" if found.port else ""
+    jump = f" through {settings.jump(found.name)}" if settings.jump(found.name) else ""
+    root = "" if found.become == "sudo" else " without sudo"  # root's records are not the account's
+    return f"{settings.helpers_of(host)} helper as {login}{root} on {where}{port}{jump}"
 
 
 def _ask(request: Json) -> Command:

@@ -41,7 +41,7 @@ def test_no_policy_is_not_an_empty_one() -> None:
 
 
 @pytest.mark.parametrize(
-    "raw", [b"", b"[]", b"Welcome!", b'{"status": "done"}', b"[" * 9999, b'{"status": 1}']
+    "raw", [b"", b"[]", b"Welcome!", b'{"status": "done"}', b"[" * 9999, b'{"status": 1}', b'{"status": []}']
 )
 def test_rubbish_is_no_answer(raw) -> None:
     """Anything else is None."""

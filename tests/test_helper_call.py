@@ -5,7 +5,7 @@ import subprocess
 
 import pytest
 
-from oombot import catalog, facts, helper_call
+from oombot import catalog, config, facts, helper_call
 from oombot.facts import counter
 
 CURSORS = {
@@ -14,6 +14,29 @@ CURSORS = {
     "dmesg": "11111111-2222-3333-4444-555555555555:7.5",
     "syslog": "/var/log/messages:12:34",
 }
+
+
+WAYS = {
+    "helpers": "helpers: installed",
+    "login": "ssh: {act: {user: other}}",
+    "address": "hosts: [{name: web-1, address: 10.0.0.2}]",
+    "port": "hosts: [{name: web-1, address: 10.0.0.1, port: 2202}]",
+    "sudo": "hosts: [{name: web-1, address: 10.0.0.1, become: none}]",
+    "jump": "hosts: [{name: web-1, address: 10.0.0.1, jump: bastion}]",
+}
+
+
+@pytest.mark.parametrize("changed", WAYS)
+def test_another_way_to_a_host_is_told_apart(changed):
+    """Where a run is looked for in another place than it was sent to, its absence there proves nothing."""
+
+    def way(**more):
+        text = {"hosts": "hosts: [{name: web-1, address: 10.0.0.1}]"} | more
+        return helper_call.way(config.load("\n".join(text.values()), filename="oombot.yaml"), "web-1")
+
+    key = WAYS[changed].partition(":")[0]
+    assert way() == way()
+    assert way(**{key: WAYS[changed]}) != way()
 
 
 def test_the_sent_forms_are_scripts():

@@ -29,6 +29,7 @@ RUN_TIMEOUT_S = 120.0
 RESULT_TIMEOUT_S = 20.0
 ASK_FOR_S = 900.0
 READ_BACK_TRIES = 4
+MOST_STEPS = 500  # of an answer; no plan has more
 FAILURES = 5  # faults of oombot's own in one run, after which it is given up
 BUTTONS_GONE_WITHIN_S = 3.0
 SETTLE_S = 0.2
@@ -260,7 +261,7 @@ class Runs:
         elif status == "failed":
             await self._finish(request, "failed", {**evidence, "problems": [_failure(result)]})
         elif status in ("absent", "cancelled", "frozen", "refused"):
-            said = result.get("error") or status
+            said = str(result.get("error") or status)[:500]
             await self._finish(
                 request, "failed", {**evidence, "problems": [f"nothing was run on the host: {said}"]}
             )
@@ -268,7 +269,7 @@ class Runs:
             await self._finish(
                 request,
                 "unverified",
-                {**evidence, "problems": [f"the host's record of the run says: {status}"]},
+                {**evidence, "problems": [f"the host's record of the run says: {str(status)[:100]}"]},
             )
 
     async def _verify(self, request: Request, before: HostSnapshot | None) -> None:
@@ -361,17 +362,22 @@ class Runs:
 
 
 def _steps(result: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """The steps of the helper's answer, whatever else it may hold."""
+    """The steps of the helper's answer, whatever else it may hold, and however much."""
     steps = result.get("steps")
-    return [step for step in steps if isinstance(step, dict)] if isinstance(steps, list) else []
+    return [step for step in steps[:MOST_STEPS] if isinstance(step, dict)] if isinstance(steps, list) else []
+
+
+def _argv(step: Mapping[str, Any]) -> list[str]:
+    words = step.get("argv")
+    return [str(word)[:200] for word in words[:30]] if isinstance(words, list) else []
 
 
 def _runs(result: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     """What the helper ran, as evidence: argv, exit status and what it said."""
     return [
         {
-            "argv": step.get("argv", []),
-            "exit_status": step.get("exit"),
+            "argv": _argv(step),
+            "exit_status": step.get("exit") if type(step.get("exit")) is int else None,
             "output": str(step.get("stderr") or step.get("stdout") or "")[:500],
         }
         for step in _steps(result)
@@ -382,5 +388,5 @@ def _failure(result: Mapping[str, Any]) -> str:
     """The step that failed, in its own words."""
     for step in _steps(result):
         if step.get("exit"):
-            return f"{' '.join(step.get('argv', []))}: {step.get('stderr') or 'failed'}"
-    return str(result.get("error") or "a step failed")
+            return f"{' '.join(_argv(step))}: {str(step.get('stderr') or 'failed')[:500]}"
+    return str(result.get("error") or "a step failed")[:500]

@@ -27,7 +27,7 @@ def parse(raw: bytes) -> ActHelper | None:
         said = json.loads(raw.decode("utf-8", "replace"))
     except (ValueError, RecursionError):
         return None
-    if not isinstance(said, dict) or said.get("status") not in {"ready", "frozen", "refused"}:
+    if not isinstance(said, dict) or said.get("status") not in ("ready", "frozen", "refused"):
         return None
     policy = said.get("policy") if isinstance(said.get("policy"), dict) else None
     return ActHelper(

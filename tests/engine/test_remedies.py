@@ -30,6 +30,21 @@ async def test_approved_runs_and_is_verified(engine: Engine) -> None:
     assert "oom_score_adj of pid 4242: 500" in outcome.view["text"]
 
 
+async def test_an_answer_of_a_hostile_host_is_bounded(engine: Engine) -> None:
+    """Steps without end and of any type are an answer like another: told in a sentence, kept in a few words."""
+    step = {"exit": 1, "argv": [7, {"x": "y" * 9000}], "stderr": ["z" * 9000]}
+    engine.machine.answer = {"status": "failed", "steps": [step] * 3000}
+    request = await engine.propose()
+    await engine.remedies.approve(request.id, BEN)
+    await engine.finish()
+    assert await engine.state(request.id) == "failed"
+    stored = await engine.store.request(request.id)
+    assert stored is not None
+    assert stored.evidence["runs"][0]["argv"][0] == "7"
+    assert len(str(stored.evidence["runs"])) < 500 * 1000
+    assert len(str(stored.evidence["problems"])) < 1200
+
+
 async def test_buttons_vanish_before_the_run(engine: Engine) -> None:
     """When the host is changed, the card in Slack has no buttons any more."""
     request = await engine.propose()
