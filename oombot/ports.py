@@ -187,6 +187,10 @@ class Store(Protocol):
         """Say that the try failed; `clear_posting` when it is sure that nothing was posted."""
         ...
 
+    async def message_gone(self, key: str) -> None:
+        """Say that what stands in Slack, if it does, can be edited no more: the newest version is posted anew."""
+        ...
+
     async def half_posted(self) -> list[Message]:
         """Messages whose post was begun and never confirmed."""
         ...

@@ -14,6 +14,7 @@ from oombot.adapters.rows import Batch, Rows, put_messages, replace_row, replace
 from oombot.adapters.tables import (
     AUDITS,
     DUE,
+    GAP,
     INCIDENTS,
     MESSAGES,
     OUTAGES,
@@ -194,6 +195,7 @@ class SqlStore:
     async def due_messages(self, now_s: float) -> list[Message]:
         """Per channel the oldest due message: edits of plans (their buttons must go), new posts, other edits.
 
+        New posts that tell of gaps stand behind the others: a fleet that was started anew tells of one a host.
         Held back: until not_before_s; half posted ones; replies whose parent is stored and not yet in Slack.
         A reply to a message that nobody stored is due.
         """
@@ -204,7 +206,7 @@ class SqlStore:
             .where(DUE, MESSAGES.c.not_before_s <= now_s)
             .where(or_(MESSAGES.c.posting_s.is_(None), MESSAGES.c.ts.is_not(None)))
             .where(or_(parent.c.key.is_(None), parent.c.ts.is_not(None)))
-            .order_by(PLAN_EDIT.desc(), MESSAGES.c.ts.is_not(None), MESSAGES.c.seq)
+            .order_by(PLAN_EDIT.desc(), MESSAGES.c.ts.is_not(None), GAP, MESSAGES.c.seq)
         )
         first: dict[str, Message] = {}
         for row in await self._all(query):
@@ -236,6 +238,10 @@ class SqlStore:
         cleared = {"posting_s": None} if clear_posting else {}
         attempts = MESSAGES.c.attempts + 1
         await self._set_message(key, error=error, not_before_s=not_before_s, attempts=attempts, **cleared)
+
+    async def message_gone(self, key: str) -> None:
+        """Say that what stands in Slack, if it does, can be edited no more: the newest version is posted anew."""
+        await self._set_message(key, channel_id=None, ts=None, posting_s=None)
 
     async def _set_message(self, key: str, **values: Any) -> None:
         async with self._begin(write=True) as connection:

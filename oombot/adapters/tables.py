@@ -113,6 +113,7 @@ MESSAGES = Table(
     Column("error", Text, nullable=False),
 )
 DUE = MESSAGES.c.sent_version < MESSAGES.c.version
+GAP = MESSAGES.c.key.startswith("gap:")
 PLAN_EDIT = and_(MESSAGES.c.sent_version >= 1, MESSAGES.c.ts.is_not(None), MESSAGES.c.key.startswith("plan:"))
 Index("ix_messages_due", MESSAGES.c.seq, sqlite_where=DUE, postgresql_where=DUE)
 REQUESTS = Table(

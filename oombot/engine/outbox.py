@@ -10,6 +10,7 @@ PACE_S = 1.0  # Slack: one message per second and channel
 IDLE_S = 1.0
 LONGEST_WAIT_S = 300.0
 GONE = ("message_not_found", "cant_update_message", "edit_window_closed")
+NEWS = ("digest:", "outage:")  # what is added to these by edits stands nowhere else
 HISTORY_SLACK_S = 120.0  # clocks of Slack and ours may differ
 
 
@@ -20,6 +21,7 @@ class Outbox:
         """Start with no channel in debt."""
         self._ctx = context
         self._next_s: dict[str, float] = {}
+        self._flushed_s = 0.0
 
     async def run(self) -> None:
         """Send for ever; whatever goes wrong with one message never ends the loop."""
@@ -40,6 +42,9 @@ class Outbox:
         await self._resolve_half_posted()
         while True:
             now = self._ctx.clock()
+            if now < self._flushed_s:
+                self._next_s.clear()  # the clock was set back: what was to wait a second would wait as long as that
+            self._flushed_s = now
             due = [
                 m for m in await self._ctx.store.due_messages(now) if self._next_s.get(m.channel, 0.0) <= now
             ]
@@ -74,7 +79,7 @@ class Outbox:
             await self._failed(message, error)
 
     async def _edit(self, message: Message, channel_id: str, ts: str) -> None:
-        """Edit; a message that somebody has deleted in Slack stays deleted."""
+        """Edit; a message that somebody has deleted in Slack stays deleted, unless more is to be told by it."""
         try:
             await self._ctx.chat.update(
                 channel_id, ts, message.view, key=message.key, version=message.version
@@ -83,6 +88,9 @@ class Outbox:
             if error.code not in GONE:
                 raise
             self._ctx.log(key=message.key).warning("message_gone", code=error.code)
+            if message.key.startswith(NEWS):
+                await self._ctx.store.message_gone(message.key)
+                return
         await self._ctx.store.message_sent(message.key, message.version, channel_id, ts)
 
     async def _post(self, message: Message) -> None:

@@ -116,3 +116,35 @@ async def test_deleted_message_stays_deleted(engine: Engine) -> None:
     await engine.send()
     assert engine.chat.calls == calls
     assert len(engine.chat.posted) == 1
+
+
+@pytest.mark.parametrize("code", ["message_not_found", "edit_window_closed"])
+async def test_kills_of_a_digest_that_can_not_be_edited_are_posted(engine: Engine, code: str) -> None:
+    """A digest grows by edits: where Slack takes no more of them, what was added is posted, once."""
+    await engine.store.put_messages([draft("digest:a", "7001")])
+    await engine.send()
+    await engine.store.put_messages([draft("digest:a", "7001, 7002")])
+    engine.chat.refuse = [ChatError("no", code=code)]
+    await engine.send()
+    assert [message.view["text"] for message in engine.chat.posted] == ["7001", "7001, 7002"]
+    await engine.store.put_messages([draft("digest:a", "7001, 7002, 7003")])
+    await engine.send()
+    assert [message.view["text"] for message in engine.chat.posted] == ["7001", "7001, 7002, 7003"]
+
+
+async def test_clock_that_is_set_back_holds_nothing_up(engine: Engine) -> None:
+    """A second between two messages is a second, though the clock is set back by an hour meanwhile."""
+    await engine.store.put_messages([draft("a"), draft("b")])
+    await engine.outbox.flush()
+    engine.clock.now -= 3600.0
+    await engine.send()
+    assert [message.key for message in engine.chat.posted] == ["a", "b"]
+
+
+async def test_kills_come_before_gaps(engine: Engine) -> None:
+    """A fleet that is started anew tells of a gap a host: the kill after them does not wait behind all of them."""
+    gaps = [draft(f"gap:web{number}") for number in range(3)]
+    await engine.store.put_messages([*gaps, draft("incident:a")])
+    await engine.send()
+    assert engine.chat.posted[0].key == "incident:a"
+    assert len(engine.chat.posted) == 4
