@@ -82,7 +82,12 @@ def _oombot(sshd: Sshd, hosts: int, kind: str) -> Mine:
 def _peer(peer: Peer, hosts: int) -> float:
     began = time.perf_counter()
     done = subprocess.run(
-        peer.argv, env=dict(peer.environment) or None, capture_output=True, text=True, check=False
+        peer.argv,
+        env=dict(peer.environment) or None,
+        capture_output=True,
+        text=True,
+        check=False,
+        start_new_session=True,  # one that ends its process group ends itself alone
     )
     wall = time.perf_counter() - began
     answers = done.stdout.count(SIGN)
