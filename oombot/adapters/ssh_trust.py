@@ -3,6 +3,7 @@
 import contextlib
 import fcntl
 import os
+import stat
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -55,7 +56,7 @@ def _link(pool: Pool, host: str) -> Link:
 
 
 def enrol(file: Path, offer: Offer) -> None:
-    """Add the offered key to known_hosts: under a lock, as a whole or not at all, for the owner's eyes only."""
+    """Add the offered key to known_hosts: under a lock, as a whole or not at all; a new file is its owner's alone."""
     if offer.key is None:
         raise HostKeyError(f"{offer.host} showed no key; nothing was written.")
     path = file.expanduser().resolve()
@@ -83,7 +84,8 @@ def enrol(file: Path, offer: Offer) -> None:
 
 @contextlib.contextmanager
 def _locked(path: Path) -> Iterator[None]:
-    lock = os.open(path.with_name(f".{path.name}.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW  # root may run this in an account's folder
+    lock = os.open(path.with_name(f".{path.name}.lock"), flags, 0o600)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
@@ -94,7 +96,8 @@ def _locked(path: Path) -> Iterator[None]:
 def _append(path: Path, line: bytes) -> None:
     before = path.read_bytes() if path.exists() else b""
     gap = b"" if not before or before.endswith(b"\n") else b"\n"
-    owner = path.stat() if path.exists() else path.parent.stat()
+    old = path.stat() if path.exists() else None
+    owner = old or path.parent.stat()
     descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")  # mode 0600
     try:
         with os.fdopen(descriptor, "wb") as new:
@@ -102,6 +105,8 @@ def _append(path: Path, line: bytes) -> None:
             new.flush()
             if os.geteuid() == 0:  # run by root for the bot's account, which must be able to read it
                 os.fchown(new.fileno(), owner.st_uid, owner.st_gid)
+            if old is not None:  # a file for the whole machine stays one
+                os.fchmod(new.fileno(), stat.S_IMODE(old.st_mode) & 0o755)
             os.fsync(new.fileno())
         Path(name).replace(path)
     except BaseException:

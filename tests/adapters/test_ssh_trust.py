@@ -91,6 +91,26 @@ def test_a_key_is_written_once_its_fingerprint_is_given(server, config, known, c
     assert known.read_text().count("\n") == 1
 
 
+def test_a_file_that_others_read_stays_readable(server, config, known):
+    """A known_hosts file keeps its mode: one for the whole machine is not taken from everybody else."""
+    known.parent.mkdir(mode=0o700)
+    known.write_text("# of this site\n")
+    known.chmod(0o644)
+    assert trusted("web-1", config=config, fingerprint=key_of(server).get_fingerprint()) == 0
+    assert stat.S_IMODE(known.stat().st_mode) == 0o644
+
+
+def test_no_link_in_the_place_of_the_lock_is_followed(server, config, known, capsys):
+    """Run by root in a folder of the bot's account, it makes no file where that account would like one."""
+    known.parent.mkdir(mode=0o700)
+    aim = known.parent / "nologin"
+    known.with_name(f".{known.name}.lock").symlink_to(aim)
+    with pytest.raises(HostError, match="can not be written"):
+        trusted("web-1", config=config, fingerprint=key_of(server).get_fingerprint())
+    assert not aim.exists()
+    assert not known.exists()
+
+
 def test_a_wrong_fingerprint_writes_nothing(config, known, capsys):
     """Another fingerprint than the one offered is refused, and said to be dangerous."""
     assert trusted("web-1", config=config, fingerprint="SHA256:" + "A" * 43) == 1
