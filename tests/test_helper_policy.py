@@ -187,6 +187,18 @@ def test_a_unit_is_the_outermost(helper):
     assert {text: helper.unit_of(text) for text in units} == units
 
 
+def test_a_unit_within_a_container_is_none_of_the_hosts(helper):
+    """A container with a systemd of its own names its units itself: no glob but `*` means them, and never its sshd."""
+    inside = helper.unit_of("0::/docker/0a1b2c/system.slice/web-1.service\n")
+    web = helper.Policy(("set-adj",), ("web-*.service", "*.service"), ("*",), (-1000, 1000), 1)
+    with pytest.raises(helper.RefusedError, match="is not among the units"):
+        helper.check_unit(web, inside)
+    anything = web._replace(units=("*",))
+    helper.check_unit(anything, inside)
+    with pytest.raises(helper.RefusedError, match="is never changed"):
+        helper.check_unit(anything, helper.unit_of("0::/lxc/101/system.slice/ssh.service\n"))
+
+
 def test_changes_are_counted_from_the_records(ask, allow, place):
     """The rate is what the records of the last hour say: results that were only asked for do not count."""
     allow(changes_per_hour=2)

@@ -109,9 +109,10 @@ def check_unit(policy: Policy | None, unit: str) -> None:
     """Refuse a unit that the host's owner does not allow."""
     if policy is None:
         return
-    if any(fnmatch.fnmatchcase(unit, glob) for glob in NEVER):
+    within, _, name = unit.rpartition("/")
+    if any(fnmatch.fnmatchcase(name, glob) for glob in NEVER):
         raise RefusedError(f"{unit} is never changed: the host could not be run without it")
-    if not any(fnmatch.fnmatchcase(unit, glob) for glob in policy.units):
+    if not any(fnmatch.fnmatchcase("" if within else name, glob) for glob in policy.units):
         raise RefusedError(
             f"{unit or 'a process of no unit'} is not among the units that this host's policy allows"
         )
@@ -139,8 +140,15 @@ def check_adj(policy: Policy | None, value: int) -> None:
 
 def unit_of(cgroup: str) -> str:
     """The unit that systemd put a process in, from its /proc/PID/cgroup: the outermost, since what lies below a
-    delegated one is named by whoever it was given to. Empty where there is none."""
+    delegated one is named by whoever it was given to. Empty where there is none; with its path where others than
+    slices lie above it: then a container's systemd has named it, not this host's."""
     rows = [line.split(":", 2) for line in cgroup.splitlines()]
     paths = {row[1]: row[2] for row in rows if len(row) == 3}
     path = paths.get("name=systemd", paths.get("", ""))
-    return next((part for part in path.split("/") if part.endswith((".service", ".scope"))), "")
+    parts = path.strip("/").split("/")
+    for at, part in enumerate(parts):
+        if part.endswith((".service", ".scope")):
+            return (
+                part if all(above.endswith(".slice") for above in parts[:at]) else "/".join(parts[: at + 1])
+            )
+    return ""
