@@ -46,6 +46,20 @@ _PRAGMAS = (
 )
 
 
+class _Connection(sqlite3.Connection):
+    """Ends its transaction when it is closed.
+
+    A cancelled caller leaves a cursor behind; SQLite keeps a closed connection's locks until the last one is gone,
+    and until then, for want of a garbage collection perhaps for an hour, nothing could be written.
+    """
+
+    def close(self) -> None:
+        """Roll back, then close."""
+        with contextlib.suppress(sqlite3.Error):
+            self.rollback()
+        super().close()
+
+
 def make_engine(url: str) -> AsyncEngine:
     """Make the engine for a database URL, or for the path of a SQLite file."""
     try:
@@ -135,7 +149,7 @@ def _build(url: URL) -> AsyncEngine:
         # isolation_level None: the driver begins nothing by itself, the listener below does
         engine = create_async_engine(
             url,
-            connect_args={"timeout": BUSY_TIMEOUT_S, "isolation_level": None},
+            connect_args={"timeout": BUSY_TIMEOUT_S, "isolation_level": None, "factory": _Connection},
             poolclass=AsyncAdaptedQueuePool,
             pool_size=1,
             max_overflow=0,
