@@ -129,6 +129,7 @@ class FakeMachine:
     runs: dict[str, Json] = field(default_factory=dict)
     writes: int = 0
     on_run: Callable[[], None] = lambda: None
+    on_read: Callable[[], None] = lambda: None
     answer: Json | None = None  # what the helper says instead of the truth
     readings: int = 0
 
@@ -140,6 +141,7 @@ class FakeMachine:
     async def now(self, host: str, *, timeout_s: float | None = None, asked: bool = False) -> HostSnapshot:
         """Stand in for Readings.now."""
         self.readings += 1
+        self.on_read()
         if self.down:
             raise HostUnreachableError(f"{host} can not be reached")
         return self.snapshot()

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from oombot import helper_call, policy
-from oombot.engine import plans
+from oombot.engine import plans, ran
 from oombot.engine.context import Context
 from oombot.engine.drafts import audit_line, decided_draft, outcome_draft, plan_draft
 from oombot.engine.outbox import Outbox
@@ -29,7 +29,7 @@ RUN_TIMEOUT_S = 120.0
 RESULT_TIMEOUT_S = 20.0
 ASK_FOR_S = 900.0
 READ_BACK_TRIES = 4
-MOST_STEPS = 500  # of an answer; no plan has more
+RECORDS_KEPT_S = 29 * 86400.0  # the helper forgets them after 30 days
 FAILURES = 5  # faults of oombot's own in one run, after which it is given up
 BUTTONS_GONE_WITHIN_S = 3.0
 SETTLE_S = 0.2
@@ -89,9 +89,7 @@ class Runs:
                 await self._fail(request, str(error) or type(error).__name__)
 
     async def _run(self, request: Request) -> None:
-        late = self._ctx.clock() - (request.decided_s or 0.0) > self._ctx.settings.policy.run_within_s
-        if late:
-            await self._move(request, "expired", note="the approval was too old to run; nothing was run")
+        if await self._late(request):
             return
         await self._outbox.settled(f"plan:{request.id}", within_s=BUTTONS_GONE_WITHIN_S)
         try:
@@ -103,6 +101,8 @@ class Runs:
             return
         if fresh.digest != request.plan.digest:
             await self._stale(request, fresh)
+            return
+        if await self._late(request):  # the reading may have taken its time
             return
         way = helper_call.way(self._ctx.settings, request.plan.host)
         evidence = {"before": fresh.before, "way": way}
@@ -120,6 +120,13 @@ class Runs:
             await self._lost(running, error)
             return
         await self._applied(running, result, before)
+
+    async def _late(self, request: Request) -> bool:
+        """Close a request whose approval is too old to be run by now."""
+        if self._ctx.clock() - (request.decided_s or 0.0) <= self._ctx.settings.policy.run_within_s:
+            return False
+        await self._move(request, "expired", note="the approval was too old to run; nothing was run")
+        return True
 
     async def _still_allowed(self, request: Request) -> None:
         """The policy counts as it is now, not as it was at the press: the bot may have been restarted since."""
@@ -246,20 +253,23 @@ class Runs:
         if status == "refused":
             said = str(result.get("error")).removesuffix("; nothing was run")  # now, that is
             return f"the host does not say whether it ran: {said}"
-        if status in ("absent", "cancelled") and then != now:
+        none = status in ("absent", "cancelled")
+        if none and self._ctx.clock() - (request.decided_s or 0.0) > RECORDS_KEPT_S:
+            return "no record of it is found, but the host keeps none for so long"
+        if none and then != now:
             return f"no record of it is found by the {now}, but it was sent by the {then or 'way of an older oombot'}"
         return ""
 
     async def _applied(
         self, request: Request, result: Mapping[str, Any], before: HostSnapshot | None
     ) -> None:
-        evidence = {**request.evidence, "runs": _runs(result), "at_s": self._ctx.clock()}
+        evidence = {**request.evidence, "runs": ran.evidence(result), "at_s": self._ctx.clock()}
         status = result.get("status")
         if status == "done":
             if await self._move(request, "applied", evidence=evidence, quiet=True):
                 await self._verify(replace(request, state="applied", evidence=evidence), before)
         elif status == "failed":
-            await self._finish(request, "failed", {**evidence, "problems": [_failure(result)]})
+            await self._finish(request, "failed", {**evidence, "problems": [ran.failure(result)]})
         elif status in ("absent", "cancelled", "frozen", "refused"):
             said = str(result.get("error") or status)[:500]
             await self._finish(
@@ -359,34 +369,3 @@ class Runs:
         self._ctx.wake.set()
         self._ctx.log(request=request.id, host=request.plan.host).info("request_moved", to=state, moved=moved)
         return moved
-
-
-def _steps(result: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """The steps of the helper's answer, whatever else it may hold, and however much."""
-    steps = result.get("steps")
-    return [step for step in steps[:MOST_STEPS] if isinstance(step, dict)] if isinstance(steps, list) else []
-
-
-def _argv(step: Mapping[str, Any]) -> list[str]:
-    words = step.get("argv")
-    return [str(word)[:200] for word in words[:30]] if isinstance(words, list) else []
-
-
-def _runs(result: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """What the helper ran, as evidence: argv, exit status and what it said."""
-    return [
-        {
-            "argv": _argv(step),
-            "exit_status": step.get("exit") if type(step.get("exit")) is int else None,
-            "output": str(step.get("stderr") or step.get("stdout") or "")[:500],
-        }
-        for step in _steps(result)
-    ]
-
-
-def _failure(result: Mapping[str, Any]) -> str:
-    """The step that failed, in its own words."""
-    for step in _steps(result):
-        if step.get("exit"):
-            return f"{' '.join(_argv(step))}: {str(step.get('stderr') or 'failed')[:500]}"
-    return str(result.get("error") or "a step failed")[:500]

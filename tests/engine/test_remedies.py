@@ -472,6 +472,34 @@ async def test_restart_by_another_way_proves_no_absence(
         assert ran or "but it was sent by the sent helper as" in stored.evidence["problems"][0]
 
 
+async def test_a_slow_reading_does_not_stretch_an_approval(tmp_path) -> None:
+    """A host that takes its time to be read again is not changed by an approval that grew too old meanwhile."""
+    clock = Clock()
+    async with build(tmp_path, machine=FakeMachine(), chat=FakeChat(), clock=clock) as engine:
+        request = await engine.propose()
+
+        def slow() -> None:
+            clock.now += 61
+
+        engine.machine.on_read = slow
+        await engine.remedies.approve(request.id, BEN)
+        await engine.finish()
+        assert (await engine.state(request.id), engine.machine.writes) == ("expired", 0)
+
+
+async def test_a_record_that_would_be_gone_by_now_proves_nothing(tmp_path) -> None:
+    """The helper keeps records for 30 days: after that, that it knows of no run does not mean that there was none."""
+    machine, chat, clock = FakeMachine(), FakeChat(), Clock()
+    async with build(tmp_path, machine=machine, chat=chat, clock=clock) as engine:
+        request = await engine.propose()
+        await _bring_to(engine, request.id, "running", ran=False)
+    clock.now += 30 * 86400
+    async with build(tmp_path, machine=machine, chat=chat, clock=clock) as engine:
+        await engine.runs.recover()
+        await engine.finish()
+        assert await engine.state(request.id) == "unverified"
+
+
 async def test_restart_long_after_approval_runs_nothing(tmp_path) -> None:
     """An approval that is older than run_within_s is not run by a bot that comes back late."""
     machine, chat, clock = FakeMachine(), FakeChat(), Clock()
