@@ -1,6 +1,7 @@
 """A running machine: commands on it, its own kernel's word on who was killed, and the faults of hardware."""
 
 import asyncio
+import contextlib
 import json
 import re
 import shutil
@@ -114,12 +115,23 @@ class Machine:
             timeout_s=timeout_s,
         )
 
-    async def out_of_all_memory(self, name: str, *, timeout_s: float = 180) -> None:
-        """Let a program eat the machine's memory until its kernel kills it; returns when it is dead."""
+    async def out_of_all_memory(self, name: str, *, timeout_s: float = 400) -> None:
+        """Let a unit's program eat the machine's memory until its kernel kills it; returns when it is dead.
+
+        A machine short of memory may lose our connection, so the unit runs by itself and is asked after.
+        """
         await self._eaters([name])
+        before = await self.oom_kills()
         # the score makes sure that it is this one, also where others are large
-        script = f"echo 900 >/proc/self/oom_score_adj; /run/lab/{name} /dev/zero; true"
-        await self.sh(script, timeout_s=timeout_s)
+        unit = ("--unit=hungry", "-p", "OOMScoreAdjust=900", f"/run/lab/{name}", "/dev/zero")
+        await self.run("systemd-run", "-q", "--collect", *unit)
+        deadline = time.monotonic() + timeout_s
+        while time.monotonic() < deadline:
+            with contextlib.suppress(ShellError):
+                if await self.oom_kills() > before:
+                    return
+            await asyncio.sleep(0.5)
+        raise ShellError(f"{self.kind} killed nobody within {timeout_s:.0f} s")
 
     async def _eaters(self, names: tuple[str, ...] | list[str]) -> None:
         links = " ".join(names)

@@ -26,7 +26,7 @@ class Shell:
         command = [
             *("ssh", "-F", "none", "-i", str(self.key), "-p", str(self.port), "-o", "BatchMode=yes"),
             *("-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null", "-o", "LogLevel=ERROR"),
-            *("-o", "ConnectTimeout=60", "-o", "ServerAliveInterval=10", "-o", "ServerAliveCountMax=6"),
+            *("-o", "ConnectTimeout=60", "-o", "ServerAliveInterval=10", "-o", "ServerAliveCountMax=30"),
             *("-o", "ControlMaster=auto", "-o", "ControlPersist=60", "-o", f"ControlPath={self._control}"),
             *(f"{self.user}@127.0.0.1", shlex.join(argv)),
         ]

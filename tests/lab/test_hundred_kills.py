@@ -86,13 +86,13 @@ async def _suffer(machine: Machine, host: str, *, last: str = "", reboot: bool =
     done = 0
     while done < A_MACHINE:
         some = [*islice(names, min(AT_ONCE, A_MACHINE - done))]
-        await machine.out_of_memory(*some, unit=f"leaky-{done}", timeout_s=300)
+        await machine.out_of_memory(*some, unit=f"leaky-{done}", timeout_s=400)
         done += len(some)
         if reboot and done >= A_MACHINE // 2:
             reboot = False
             await machine.reboot()
     if last:
-        await machine.out_of_all_memory(f"{host}-{last}", timeout_s=300)
+        await machine.out_of_all_memory(f"{host}-{last}", timeout_s=400)
 
 
 async def _trouble(product: Product, links: list[Link], over: asyncio.Event) -> None:
