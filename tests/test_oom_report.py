@@ -1,6 +1,7 @@
 """The report parser: real reports, hostile names, cut, mixed and endless logs."""
 
 import json
+import tracemalloc
 from dataclasses import fields, replace
 from pathlib import Path
 
@@ -29,6 +30,7 @@ TWO_LINES = (
     "Memory cgroup out of memory: Kill process {pid} ({comm}) score 900 or sacrifice child",
     "Killed process {pid} ({comm}) total-vm:900kB, anon-rss:800kB, file-rss:4kB, shmem-rss:0kB",
 )
+TABLE = "[  pid  ]   uid  tgid total_vm      rss pgtables_bytes swapents oom_score_adj name"
 INVOKED = "{comm} invoked oom-killer: gfp_mask=0xcc0(GFP_KERNEL), order=0, oom_score_adj=0"
 
 
@@ -568,3 +570,27 @@ def test_second_prints_are_kept_apart():
     assert [kill.mono_s for kill in kills] == [5.0]
     assert [kill.mono_s for kill in parser.repeats()] == [5.001]
     assert parser.repeats() == []
+
+
+def test_memory_of_a_parser_that_lives_for_weeks():
+    """Reports that were given are not kept: what ten of them leave behind is less than four of them weigh."""
+    parser = OomReportParser()
+
+    def feed(at: int) -> list[OomKill]:
+        rows = (
+            f"[{7000 + row:7d}]  1000 {7000 + row:5d} 900 800 65536 0 0 {'x' * 15}" for row in range(1000)
+        )
+        head = (INVOKED.format(comm="java"), "Tasks state (memory values in pages):", TABLE)
+        texts = (*head, *rows, CONSTRAINT.format(pid=at, comm="java"), MERGED.format(pid=at, comm="java"))
+        return [kill for item in entries(*texts, start_s=at * 60.0, step_s=0) for kill in parser.feed(item)]
+
+    feed(1)
+    tracemalloc.start()
+    try:
+        kept = feed(2)
+        one = tracemalloc.get_traced_memory()[0]
+        assert len(kept[0].tasks) > 100
+        assert sum(len(feed(at)) for at in range(3, 13)) == 10
+        assert tracemalloc.get_traced_memory()[0] < 4 * one
+    finally:
+        tracemalloc.stop()

@@ -62,8 +62,10 @@ class DmesgReader:
         self._clock: HostClock | None = None
         self._polled: bool | None = None
         self._framing = Framing()
-        self._given: OrderedDict[tuple[bytes, int], None] = OrderedDict()
-        self._times: dict[bytes, int] = {}
+        self._given: OrderedDict[int, None] = (
+            OrderedDict()
+        )  # hashes: the rings of a fleet would fill the memory
+        self._times: dict[int, int] = {}
         self._fresh_poll = False
         self._from_s: float | None = None
 
@@ -101,13 +103,15 @@ class DmesgReader:
 
     def _once(self, line: bytes) -> list[Entry | Gap | Live]:
         """A line without a stamp may well come twice: it is known by how many equals stood before it."""
-        count = self._times[line] = self._times.get(line, 0) + 1
-        new = (line, count) not in self._given
+        known = hash(line)
+        count = self._times[known] = self._times.get(known, 0) + 1
+        here = hash((known, count))
+        new = here not in self._given
         first, self._fresh_poll = self._fresh_poll, False
         if not new:
             self._framing.feed(line)  # a later line may be its second half
             return []
-        self._given[(line, count)] = None
+        self._given[here] = None
         if len(self._given) > _REMEMBERED:
             self._given.popitem(last=False)
         gap: list[Entry | Gap | Live] = []

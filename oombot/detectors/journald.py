@@ -94,7 +94,9 @@ class JournalReader:
         self._proof = _CURSOR.fullmatch(cursor or "")
         self._clock: HostClock | None = None
         self._kept_s: float | None = None  # since when the system's journal holds everything
-        self._given: deque[str] = deque(maxlen=_REMEMBERED)
+        self._given: deque[int] = deque(
+            maxlen=_REMEMBERED
+        )  # hashes: cursors of a fleet would fill the memory
 
     def feed(self, line: bytes) -> Iterable[Entry | Gap | Live]:
         """Take one line; a journal line begins with a brace, so no log text can look like a mark."""
@@ -124,7 +126,7 @@ class JournalReader:
         if proof is None:
             return []
         if cursor == proof["journal"]:
-            self._given.append(proof["journal"])
+            self._given.append(hash(proof["journal"]))
             return []
         since_s = float(proof["realtime_s"])
         until_s = at_s if at_s is not None and at_s >= since_s else None  # a clock was set: nobody knows
@@ -133,9 +135,10 @@ class JournalReader:
 
     def _entry(self, record: JournalRecord) -> Entry | None:
         if record.cursor is not None:
-            if record.cursor in self._given:
+            known = hash(record.cursor)
+            if known in self._given:
                 return None
-            self._given.append(record.cursor)
+            self._given.append(known)
         if not record.kernel or record.text is None:
             return None
         time_s, approximate = self._time(record)

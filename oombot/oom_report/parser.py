@@ -299,9 +299,9 @@ class OomReportParser:
             if _repeats(kill, before.kill):
                 self._repeats.append(kill)
             return []
-        self._seen.append(
-            seen
-        )  # a kill line that comes after its constraint line was given up is given as well
+        # a kill line that comes after its constraint line was given up is given as well; reports are long, and a
+        # parser lives for weeks: they are not kept
+        self._seen.append(replace(seen, kill=replace(kill, report="", tasks=())))
         self._last = (kill, context)
         return [kill]
 
