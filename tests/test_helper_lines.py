@@ -128,6 +128,14 @@ def test_nothing_but_the_report_leaves(source):
     assert [kill.comm for kill in kills(entries)] == ["web"]
 
 
+@pytest.mark.parametrize("comm", ["Mem-Info:", "[ pid ] x", "kill process 1", "Kill process 1,"])
+def test_a_name_of_fifteen_bytes_opens_no_report(comm):
+    """The kernel begins lines of other faults with a process's name, which anybody may choose."""
+    report = lines.Report()
+    assert not report.allows(f"{comm}[77]: segfault at 0 ip 00005ec2e7 error 4 in vault[5ec2e7+1000]", 1)
+    assert not report.allows(" vault_ioctl+0x12/0x340 [vault]", 2)
+
+
 @pytest.mark.parametrize(
     "alone",
     [

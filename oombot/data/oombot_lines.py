@@ -36,13 +36,13 @@ KILLER_FIELDS = ("MESSAGE", "MESSAGE_ID", "UNIT", "USER_UNIT", "_PID", "_COMM", 
 _ALONE = re.compile(
     r".{0,40} invoked oom-killer: gfp_mask=0x"
     r"|\s*(?:(?:Memory cgroup out of memory|Out of memory)(?: \(oom_kill_allocating_task\))?: )?"
-    r"[Kk]ill(?:ed)? process [0-9]"
+    r"[Kk]ill(?:ed)? process [0-9]+(?:, UID [0-9]+,)? \("
     r"|\s*oom-kill:constraint=CONSTRAINT_[A-Z_]+,"
     r"|\s*Task in /.* killed as a result of limit of /"
     r"|\s*Kernel panic - not syncing: (?:Out of memory|System is deadlocked on memory)"
     r"|\s*memory: usage [0-9]+kB, limit [0-9]+kB, failcnt [0-9]+\s*$"
     r"|\s*Memory cgroup stats for /|\s*Memory cgroup stats:?\s*$"
-    r"|\s*Mem-Info:|\s*Tasks state \(memory values in pages\):|\s*\[ +pid +\] +\S",
+    r"|\s*Mem-Info:\s*$|\s*Tasks state \(memory values in pages\):|\s*\[ +pid +\] +uid +tgid +total_vm",
     re.DOTALL,
 )
 # lines that stand for themselves and come after a report or without one: nothing that follows is about them
