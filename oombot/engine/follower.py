@@ -21,6 +21,7 @@ from oombot.oom_report import OomReportParser
 
 ROUNDING_S = 2.0  # clocks are read in whole seconds
 CLOCKS_DIFFER_S = 600.0  # the most that two clocks, or a time derived from seconds since boot, may be apart
+BOOTING_S = 60.0
 REPLAYED = b"@@replayed"
 
 
@@ -36,13 +37,14 @@ class Follower:
         *,
         timing: Timing,
         heard: Callable[[], None],
+        another: bool = False,
     ) -> None:
-        """Begin at a position; `heard` is told when the log has caught up."""
+        """Begin at a position; `heard` is told when the log has caught up. `another`: not the log read until now."""
         self._ctx, self._cards, self._positions, self._timing = context, cards, positions, timing
         self._heard, self._position, self._began = heard, position, position
         self._parser = OomReportParser()
         self._clock = HostClock()  # the host's own, as the log command tells it first
-        self._replayed = False
+        self._replayed, self._another = False, another
         self._resumed = position.cursor is not None  # a resumed log holds no history
         self._cursor = position.cursor  # how far whole reports have been read
         self.live = asyncio.Event()
@@ -170,8 +172,14 @@ class Follower:
             self._cursor = cursor
 
     async def _check_beginning(self, first: Entry) -> None:
-        """A source that is read for the first time may begin later than the host was last heard or looked at."""
-        if self._resumed or self._newest_s is not None or first.time_s is None:
+        """Another log than before may begin later than the host was last heard or looked at.
+
+        The journal is asked for thirty days, in which a quiet kernel may write nothing: only a boot is a beginning.
+        """
+        if self._resumed or not self._another or first.time_s is None:
+            return
+        self._another = False
+        if self._position.detector == "journald" and not (first.mono_s or 0.0) < BOOTING_S:
             return
         since_s = self._seen_s() or self._began.baselined_s
         if since_s is not None and first.time_s - since_s > CLOCKS_DIFFER_S:

@@ -74,6 +74,9 @@ class Looks:
         """Sleep until the next look is due, or until there is another kill; a starving host is not hammered."""
         self._news.clear()
         now = self._ctx.clock()
+        if now < self._looked_s:  # the clock was set back: no card waits for as long as that
+            self._looked_s = float("-inf")
+            self._due = {one: (min(at, now), looks, tries) for one, (at, looks, tries) in self._due.items()}
         due = max(min(at for at, _, _ in self._due.values()), self._looked_s + self._apart_s)
         if due > now:
             try:

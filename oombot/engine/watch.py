@@ -96,7 +96,7 @@ class Watch:
 
     async def _follow(self, host: str, live: asyncio.Event) -> bool:
         """Follow until the log command ends; true where there was no log to follow and the host was counted."""
-        position = await self._positions.of(host)
+        position = before = await self._positions.of(host)
         if position is None or position.detector != BEST or host in self._doubtful:
             position = await self._look(host, position)
         if position is None:
@@ -108,6 +108,7 @@ class Watch:
             position,
             timing=self._timing,
             heard=lambda: self._heard(host, live),
+            another=before is not None and before.detector != position.detector,
         )
         counting = asyncio.create_task(self._counting.follow(follower))
         try:

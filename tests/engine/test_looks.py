@@ -82,3 +82,23 @@ async def test_store_that_fails_once_leaves_the_cards_due(engine: Engine) -> Non
     message = await engine.store.message(f"incident:{incident.id}")
     assert message is not None
     assert message.version >= 2
+
+
+async def test_clock_that_is_set_back_keeps_no_card_waiting(engine: Engine) -> None:
+    """A kill after the clock was set back by an hour is looked at when it happens, not an hour later."""
+    first, second = await stored(engine, 2)
+    engine.cards.enrich(first)
+    for _ in range(3000):
+        if engine.machine.readings:
+            break
+        await asyncio.sleep(0.01)
+    engine.clock.now -= 3600
+    engine.cards.enrich(second)
+    for _ in range(3000):
+        message = await engine.store.message(f"incident:{second.id}")
+        if message is not None and message.version > 1:
+            break
+        await asyncio.sleep(0.01)
+    assert engine.machine.readings >= 2
+    assert message is not None
+    assert message.version > 1

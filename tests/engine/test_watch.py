@@ -417,6 +417,18 @@ async def test_source_that_begins_after_the_host_was_last_heard_is_a_gap(tmp_pat
         assert "begins later" in host.said("gap")[0]
 
 
+async def test_log_that_was_empty_is_no_other_log(tmp_path) -> None:
+    """What the same log says first, after a cut of twenty minutes, is no gap: before that it said nothing."""
+    log, clock = Log(), Clock()
+    async with watched(tmp_path, log, FakeChat(), clock) as host:
+        await host.caught_up()
+    clock.now += 1200
+    log.old.append(kill(1, 7001, at_s=UPTIME + 1100))
+    async with watched(tmp_path, log, FakeChat(), clock) as host:
+        await host.until(lambda: len(host.cards) == 1)
+        assert host.said("gap") == []
+
+
 async def test_silent_link_is_not_taken_for_a_host_that_is_there(tmp_path) -> None:
     """While nothing comes, the host is known to have been there only a minute ago: a dead link looks the same."""
     log, clock = Log(), Clock()
