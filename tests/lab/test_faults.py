@@ -1,10 +1,16 @@
-"""What befalls a host while it is followed: log rotated, reboot, frozen, gone."""
+"""What befalls a host while it is followed: log rotated, reboot, frozen, gone, key changed."""
 
 import json
 
 from tests.lab.conftest import Connect
 from tests.lab.machine import Machine
 from tests.lab.product import Product
+
+NEW_KEY = """
+rm /etc/ssh/ssh_host_*
+ssh-keygen -q -t ed25519 -N '' -f /etc/ssh/ssh_host_ed25519_key
+systemctl restart ssh
+"""
 
 
 async def test_rotation_and_reboot_in_the_middle(debian: Machine, connect: Connect, product: Product) -> None:
@@ -69,6 +75,29 @@ async def test_frozen_and_gone(
     await product.until(lambda: not _away(product), what="both hosts to be told watched again", within_s=400)
     await product.message("watched again")
     await product.until(lambda: not product.messages("not watched"), what="the messages to be edited")
+
+
+async def test_changed_key(debian12: Machine, connect: Connect, product: Product) -> None:
+    """A host that shows another key is refused, also by `hosts trust`; once its line is renewed, nothing was lost."""
+    link = await connect(debian12)
+    await product.add("web", debian12, link)
+    await product.start()
+    await debian12.sh(NEW_KEY)
+    link.cut()
+    link.mend()
+    await debian12.out_of_memory("unseen")
+    for argv in (("ask", "web"), ("hosts", "trust", "web")):
+        status, said, errors = await product.oombot(*argv)
+        assert status != 0
+        assert "has changed" in said + errors
+    assert product.kills() == []
+
+    await product.trust(debian12, link.port)
+    await product.stop()  # else it would come by itself, within five minutes
+    await product.start(first_contact=False)
+    [kill] = await product.stored(1)
+    [logged] = await debian12.killed()
+    assert (kill.pid, kill.name, kill.rss_kib) == (logged.pid, logged.name, logged.rss_kib)
 
 
 def _away(product: Product) -> set[str]:
