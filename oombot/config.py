@@ -136,9 +136,30 @@ class Settings(_Strict):
             raise InconsistentError([(("hosts",), "hosts is empty: name at least one", None)])
         children = {name: group.groups for name, group in self.groups.items()}
         problems = [*naming(self._members), *grouping(self._members, children), *self._nobody()]
+        problems = problems or [*self._unacting()]
         if problems:
             raise InconsistentError(problems)
         return self
+
+    def _unacting(self) -> Iterator[Problem]:
+        """Installed helpers without a login that may change: the watching key runs the read helper only."""
+        if self.mode != "apply" or self.ssh.act is not None:
+            return
+        text = (
+            "helpers: installed in mode apply needs ssh.act: the watching key opens the read helper only, so no "
+            "approved change could run. Add ssh: {act: {user: oombot-act, keys: [KEY]}} and install it by "
+            "oombot sudoers HOST"
+        )
+        remote = ((index, host) for index, host in enumerate(self.hosts) if not host.local)
+        found = (self._installed_by(*each) for each in remote if self.helpers_of(each[1].name) == "installed")
+        yield from ((path, text, None) for path in dict.fromkeys(found))
+
+    def _installed_by(self, index: int, host: Host) -> Path:
+        """The place that decides about a host's helpers."""
+        if host.helpers is not None:
+            return ("hosts", index, "helpers")
+        group, helpers = self._from_group(host.name, "helpers")
+        return ("groups", group, "helpers") if helpers else ("helpers",)
 
     def _nobody(self) -> Iterator[Problem]:
         """What makes that nobody could ever approve."""
@@ -202,13 +223,17 @@ class Settings(_Strict):
         return self.host(host).jump or self._of_group(host, "jump")
 
     def _of_group(self, host: str, field: str) -> Any:
-        """A default of the nearest group that has one: its own, those above, then its further groups."""
+        """A default of the nearest group that has one."""
+        return self._from_group(host, field)[1]
+
+    def _from_group(self, host: str, field: str) -> tuple[str, Any]:
+        """The same with the group's name: the host's own, those above, then its further groups."""
         found = self.host(host)
         for name in self.roster.lineage((found.group, *found.groups)):
             value = getattr(self.groups.get(name), field, None)
             if value is not None:
-                return value
-        return None
+                return name, value
+        return "", None
 
 
 class Tokens(BaseModel):

@@ -80,6 +80,31 @@ def test_mistakes_are_named(text: str, said: str) -> None:
     assert line.startswith("oombot.yaml:")
 
 
+APPLY = "mode: apply\npolicy: {approvers: {users: [U0ADA0001, U0BEN0002]}}\n"
+UNACTING = (
+    ("helpers: installed\nhosts: [{name: a}]\n", 3),
+    ("hosts:\n  - name: b\n  - {name: a, helpers: installed}\n", 5),
+    ("hosts:\n  - name: a[1-3]\n    helpers: installed\n", 5),
+    ("groups:\n  x: {helpers: installed}\nhosts: [{name: a, group: x}, {name: b, group: x}]\n", 4),
+    ("groups:\n  y: {groups: [x]}\n  x: {}\nhosts: [{name: a, group: x}]\nhelpers: installed\n", 7),
+)
+
+
+@pytest.mark.parametrize(("text", "line"), UNACTING)
+def test_installed_helpers_need_an_acting_login(text: str, line: int) -> None:
+    """Where no approved change could ever run, the line that says `installed` is told, once for all its hosts."""
+    [said] = problems(APPLY + text)
+    assert said.startswith(f"oombot.yaml:{line}: helpers: installed in mode apply needs ssh.act")
+    assert config.load(APPLY + text + "ssh: {act: {}}\n", filename="x").mode == "apply"
+    assert config.load(text, filename="x").mode == "propose"
+
+
+def test_no_acting_login_is_needed_where_nothing_goes_through_it() -> None:
+    """A local host acts by sudo on its own machine, and a host with helpers sent along by its one login."""
+    text = f"{APPLY}helpers: installed\nhosts: [{{name: a, local: true}}, {{name: b, helpers: sent}}]\n"
+    assert config.load(text, filename="x").helpers_of("b") == "sent"
+
+
 def test_unknown_host_guesses_and_does_not_pick() -> None:
     """A mistyped host is refused, with the likely one named."""
     settings = config.load(GOOD, filename="x")

@@ -24,9 +24,21 @@ def _lines(host: HostFacts, gathered: Gathered) -> Iterable[Line]:
             "on the host, when that is over: sudo rm /etc/oombot/frozen",
         )
     if settings.helpers_of(host.name) == "installed":
-        yield from _installed(host, applies=applies)
+        if settings.ssh.act is None and not settings.host(host.name).local:
+            yield _unacting(host)
+        else:
+            yield from _installed(host, applies=applies)
     else:
         yield _sent(host, gathered, applies=applies)
+
+
+def _unacting(host: HostFacts) -> Line:
+    """The watching key opens the read helper only; mode apply refuses to start so."""
+    said = (
+        "no acting login is configured (ssh.act): nothing can be changed there, and mode apply will not start"
+    )
+    fix = f"ssh: {{act: {{user: oombot-act, keys: [KEY]}}}}, then: oombot sudoers {host.name}"
+    return warning("rights", said, "the watching key of a host with installed helpers only reads", fix)
 
 
 def _installed(host: HostFacts, *, applies: bool) -> Iterable[Line]:

@@ -10,7 +10,7 @@ from oombot.model import KernelLog
 from tests.doctor.given import APPLY, a_host, a_reading, changed, gathered, judged, some_settings, states
 
 HOST_CHECKS = [name for name, check in catalog.checks().items() if isinstance(check, HostCheck)]
-INSTALLED = APPLY + "helpers: installed\n"
+INSTALLED = APPLY + "helpers: installed\nssh: {act: {}}\n"
 READY = ActHelper(
     status="ready",
     operations=("set-adj",),
@@ -160,6 +160,20 @@ def test_rights_of_the_sent_form(text, reading, state, said) -> None:
 def test_rights_of_the_installed_form(wanted, item, state) -> None:
     """The owner's frozen file and policy, and whether the acting login works."""
     assert states("changes", one(text=INSTALLED, **wanted))[item] == state
+
+
+def test_installed_helpers_without_an_acting_login_are_told() -> None:
+    """Where nothing is applied yet, a missing ssh.act is a warning with its fix, whatever the host answered."""
+    text = "mode: propose\nhelpers: installed\nhosts: [{name: web01}]\n"
+    for wanted in ({}, {"act_fault": HostFault(kind="failed", said="no op", fix="")}):
+        line = judged("changes", one(text=text, **wanted))["rights"]
+        assert (line.state, "ssh.act" in line.what, "oombot sudoers web01" in line.fix) == (
+            "warning",
+            True,
+            True,
+        )
+    local = text.replace("name: web01", "name: web01, local: true")
+    assert states("changes", one(text=local, act=READY))["rights"] == "ok"
 
 
 @pytest.mark.parametrize(

@@ -171,7 +171,7 @@ async def test_rubbish_is_no_answer(hosts, rubbish):
 
 async def test_installed_helpers_are_asked_for_their_versions(hosts):
     """Installed helpers tell their versions, and the acting login is proved by a question that leaves nothing."""
-    [host] = (await checked(hosts, "web01", more="helpers: installed\n")).hosts
+    [host] = (await checked(hosts, "web01", more="helpers: installed\nssh: {act: {}}\n")).hosts
     assert [kind for _, kind in hosts.asked] == ["settings", "read", "version", "act"]
     assert (host.versions, host.act.version, host.act_fault) == ({"oombot-read": SHA}, "abc", None)
 
@@ -179,10 +179,10 @@ async def test_installed_helpers_are_asked_for_their_versions(hosts):
 async def test_an_acting_login_that_does_not_work(hosts):
     """A refused acting login is a fault of its own; the watching one is read all the same."""
     hosts.answers |= {"act": HostLoginError("refused"), "version": HostUnreachableError("lost")}
-    [host] = (await checked(hosts, "web01", more="helpers: installed\n")).hosts
+    [host] = (await checked(hosts, "web01", more="helpers: installed\nssh: {act: {}}\n")).hosts
     assert (host.act_fault.kind, host.versions, host.snapshot is not None) == ("login", None, True)
     hosts.answers["act"] = b"This account is currently not available.\n"
-    [host] = (await checked(hosts, "web01", more="helpers: installed\n")).hosts
+    [host] = (await checked(hosts, "web01", more="helpers: installed\nssh: {act: {}}\n")).hosts
     assert (host.act_fault.kind, host.act) == ("failed", None)
 
 

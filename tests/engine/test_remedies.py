@@ -18,6 +18,8 @@ from oombot.model import Person
 from tests.engine.conftest import ADA, BEN, CLEO, SETTINGS, WANTED, Engine, build
 from tests.fakes import Clock, FakeChat, FakeMachine
 
+ACTING = f"{SETTINGS}\nssh: {{act: {{}}}}\n"
+
 
 async def test_approved_runs_and_is_verified(engine: Engine) -> None:
     """A second person approves, the host is changed once, read back, and the evidence stands in the thread."""
@@ -447,9 +449,9 @@ async def test_restart_in_each_state(tmp_path, state: str, ran: bool, ends: str,
 @pytest.mark.parametrize(
     "settings",
     [
-        f"{SETTINGS}\nhelpers: installed\n",
+        f"{ACTING}helpers: installed\n",
         f"{SETTINGS}\nssh: {{act: {{user: somebody}}}}\n",
-        SETTINGS.replace("name: host42", "name: host42, address: elsewhere"),
+        ACTING.replace("name: host42", "name: host42, address: elsewhere"),
     ],
     ids=["helper", "login", "address"],
 )
@@ -458,9 +460,9 @@ async def test_restart_by_another_way_proves_no_absence(
     tmp_path, settings: str, ran: bool, ends: str
 ) -> None:
     """A record that is found counts; one that is not found where the run was not sent leaves it to a person."""
-    assert settings != SETTINGS
+    assert settings != ACTING
     machine, chat, clock = FakeMachine(), FakeChat(), Clock()
-    async with build(tmp_path, machine=machine, chat=chat, clock=clock) as engine:
+    async with build(tmp_path, ACTING, machine=machine, chat=chat, clock=clock) as engine:
         request = await engine.propose()
         await _bring_to(engine, request.id, "running", ran=ran)
     async with build(tmp_path, settings, machine=machine, chat=chat, clock=clock) as engine:
