@@ -64,14 +64,20 @@ def as_data(explanation: Explanation) -> dict[str, object]:
         "forms": list(explanation.forms),
         "hidden_kills": explanation.hidden_kills,
         "lines": explanation.lines,
+        "traces": explanation.traces,
     }
 
 
 def verdict(explanation: Explanation) -> str:
     """One sentence: who died, where, and what ran out."""
     kills = explanation.kills
+    if not kills and (explanation.traces or explanation.hidden_kills):
+        return (
+            "The kernel's OOM killer ran, but this log does not name what it killed, if anything: "
+            "lines may be missing."
+        )
     if not kills:
-        return "No process was killed by the kernel's OOM killer in this log."
+        return "This log shows no kill by the kernel's OOM killer."
     last = kills[-1]
     sentence = f"The kernel killed {last.comm} (pid {last.pid}): {_cause(last)}."
     return sentence if len(kills) == 1 else f"{len(kills)} kills. Last: {sentence}"

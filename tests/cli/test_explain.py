@@ -55,7 +55,22 @@ def test_no_kill(tmp_path, capsys):
     log = tmp_path / "log"
     log.write_text("[    1.000000] hello\n")
     assert explain(str(log), as_json=False) == 0
-    assert "No process was killed" in capsys.readouterr().out
+    assert "This log shows no kill" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"6,1,2,-;Task in /a/b killed as a result of limit of /a",
+        b"6,1,2,-;oom_reaper: reaped process 229 (main), now anon-rss:0kB, file-rss:0kB, shmem-rss:0kB",
+        b"4,1,2,-;main invoked oom-killer: gfp_mask=0xcc0(GFP_KERNEL), order=0, oom_score_adj=0",
+    ],
+)
+def test_a_report_without_its_kill_line_is_no_all_clear(line):
+    """Where the log was filtered or cut, that nothing was killed is not claimed."""
+    explanation = read(line + b"\n")
+    assert (explanation.kills, as_data(explanation)["traces"]) == ((), 1)
+    assert "ran, but this log does not name what it killed" in verdict(explanation)
 
 
 def test_hostile_name(tmp_path, capsys):
