@@ -83,7 +83,8 @@ def killed(question: Question, snapshot: HostSnapshot) -> Finding:
     """The OOM killer did it: the log has the kill."""
     last, count = question.concerned[0], len(question.concerned)
     other = pid_now(question, snapshot)
-    more = f" {plural(count, 'kill')} {question.span}." if count > 1 else ""
+    least = "At least " if doubt_about(snapshot, question.known, question.since_s) else ""
+    more = f" {least}{plural(count, 'kill')} {question.span}." if count > 1 else ""
     lost = missing(snapshot, question.known)
     short = "" if lost is None else f", of which the log shows only {lost[1]}"
     return Finding(

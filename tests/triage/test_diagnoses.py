@@ -44,6 +44,8 @@ def test_several_kills(nouns):
     assert "java (pid 1)" in found.verdict
     assert found.verdict.endswith("7 kills since boot (3 days ago).")
     assert (len(found.kills), found.kill_count) == (5, 7)
+    doubted = ask(nouns.snapshot(oom_kill_count=9), kills)
+    assert doubted.verdict.endswith(" At least 7 kills since boot (3 days ago).")
 
 
 def test_kill_without_a_time(nouns):
