@@ -243,8 +243,11 @@ def load_noted(path: Path) -> tuple[Settings, tuple[str, ...]]:
     """The same, with what was imported from the inventories that it names."""
     try:
         text = path.read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        said = "can not be read: there is no such file. Name your configuration by -c FILE or OOMBOT_CONFIG"
+        raise ConfigError([f"{path}: {said}"]) from error
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError([f"{path}: can not be read: {error}"]) from error
+        raise ConfigError([f"{path}: can not be read: {getattr(error, 'strerror', error)}"]) from error
 
     def read_file(name: str) -> str:
         return (path.parent / Path(name).expanduser()).read_text(encoding="utf-8")

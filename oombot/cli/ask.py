@@ -110,6 +110,13 @@ def _draw_lists(console: Console, diagnosis: triage.Diagnosis) -> None:
             "Swap", *(cell(part) for part in (memory.swap_total, memory.swap_used, memory.swap_free))
         )
         console.print(table)
+    if diagnosis.taken_s is not None:  # an empty table would claim that there are no processes
+        _draw_processes(console, diagnosis)
+    if diagnosis.incomplete:
+        console.print(plain(diagnosis.incomplete), markup=False, style="yellow")
+
+
+def _draw_processes(console: Console, diagnosis: triage.Diagnosis) -> None:
     table = Table("pid", "command", "%mem", "rss", "swap", "unit", title="Largest processes")
     for row in diagnosis.consumers:
         percent = f"{row.memory_percent:.1f}" if diagnosis.memory and diagnosis.memory.total_kb else None
@@ -121,5 +128,3 @@ def _draw_lists(console: Console, diagnosis: triage.Diagnosis) -> None:
         table.add_row(*(cell(part) for part in parts_))
     console.print(table)
     console.print(plain(diagnosis.scores_note), markup=False, style="dim")
-    if diagnosis.incomplete:
-        console.print(plain(diagnosis.incomplete), markup=False, style="yellow")
