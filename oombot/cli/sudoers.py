@@ -49,7 +49,8 @@ def applied(wanted: Wanted, *, remove: bool) -> int:
     settings, host, layout = _plan(wanted)
     console = Console(highlight=False, soft_wrap=True, markup=False)
     argv = _way(wanted, settings, host, layout)
-    now = _present(host, argv, layout)
+    by_hand = f"oombot sudoers {host.name}{' --remove --print' if remove else ''}"
+    now = _present(host, argv, layout, by_hand)
     changes = installation.removing(now) if remove else installation.installing(layout, now)
     if not remove and (left := installation.left_over(layout, now)):
         console.print(plain(f"{host.name}: of an earlier installation, and left as it is: {', '.join(left)}"))
@@ -65,7 +66,7 @@ def applied(wanted: Wanted, *, remove: bool) -> int:
     if not _agreed(console, wanted):
         return 1
     script = installation.remove_script(layout) if remove else installation.install_script(layout)
-    console.print(plain(_done(host, argv, script).rstrip()))
+    console.print(plain(_done(host, argv, script, by_hand).rstrip()))
     if not remove:
         console.print(f"Next: set helpers: installed for {host.name}, then: oombot doctor --host {host.name}")
     return 0
@@ -199,7 +200,7 @@ def _effective(argv: Sequence[str]) -> list[tuple[str, str]]:
     return [(key, value) for key, _, value in (line.partition(" ") for line in said.stdout.splitlines())]
 
 
-def _done(host: Host, argv: Sequence[str], script: str) -> str:
+def _done(host: Host, argv: Sequence[str], script: str, by_hand: str) -> str:
     try:
         said = subprocess.run(
             argv,
@@ -219,13 +220,13 @@ def _done(host: Host, argv: Sequence[str], script: str) -> str:
         words = said.stderr.strip()[-400:] or f"exit {said.returncode}"
         raise HostError(
             f"{host.name}: {words}",
-            fix=f"as root there: sh install.sh, with what `oombot sudoers {host.name}` prints as install.sh",
+            fix=f"as root there: sh oombot.sh, with what `{by_hand}` prints as oombot.sh",
         )
     return said.stdout
 
 
-def _present(host: Host, argv: Sequence[str], layout: Layout) -> Present:
-    found = installation.present(_done(host, argv, installation.look_script(layout)))
+def _present(host: Host, argv: Sequence[str], layout: Layout, by_hand: str) -> Present:
+    found = installation.present(_done(host, argv, installation.look_script(layout), by_hand))
     if found is None:
         raise HostError(
             f"{host.name} did not say what is there now; nothing was changed.",

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import asyncssh
 import pytest
 
 
@@ -109,6 +110,16 @@ def test_ask_of_an_unreachable_host(tmp_path: Path) -> None:
     assert "unknown" in done.stdout
     assert "Largest processes" not in done.stdout  # nothing was read, so no empty table claims none
     assert "fix:" in done.stderr
+
+
+@pytest.mark.parametrize(("option", "prints"), [("--apply", ""), ("--remove", " --remove --print")])
+def test_what_could_not_be_done_is_to_be_done_by_hand(tmp_path: Path, option: str, prints: str) -> None:
+    """Where the administrator's ssh fails, the fix names the script of what was wanted, never of the opposite."""
+    asyncssh.generate_private_key("ssh-ed25519").write_private_key(tmp_path / "key")
+    text = "ssh: {user: oombot-watch, keys: [key]}\nhosts: [{name: gone, address: 127.0.0.1, port: 1}]\n"
+    words = ("sudoers", "gone", option, "--as", "root", "--ssh", "ssh -F none -o BatchMode=yes")
+    done = oombot(*words, "-c", config(tmp_path, text), folder=tmp_path)
+    assert (done.returncode, f"what `oombot sudoers gone{prints}` prints" in done.stderr) == (2, True)
 
 
 def test_manifest_is_complete(tmp_path: Path) -> None:
