@@ -59,7 +59,7 @@ class Pool:
                 self.keyring.load(target)
                 self.keyring.load(target.acting)
             except FAULTS as error:
-                problems.append(f"host {name}: {error}")
+                problems.append(f"host {name}: {_unread(error)}")
                 continue
             wanted[name] = target
         found, wrong = chained(wanted, self._jump_of)
@@ -258,3 +258,10 @@ def _looked_at(task: "asyncio.Task[Pooled]") -> None:
     """Nobody may be left to hear of a failure; it is remembered all the same."""
     if not task.cancelled():
         task.exception()
+
+
+def _unread(error: Exception) -> str:
+    """What is wrong with a key, a certificate or an ssh_config, in words."""
+    if isinstance(error, OSError) and error.filename:
+        return f"{error.filename} can not be read: {error.strerror}. Correct its name under ssh:"
+    return str(error)

@@ -112,7 +112,9 @@ async def test_a_key_file_that_breaks_leaves_the_one_that_was_read(server, tmp_p
 
 async def test_a_certificate_that_is_missing_is_named_at_start(server, key, tmp_path):
     """A file that is not there is a mistake of the configuration."""
-    with pytest.raises(ConfigError, match="no-such-cert"):
+    with pytest.raises(
+        ConfigError, match=r"host web.*: .*no-such-cert\.pub can not be read: No such file or directory\. "
+    ):
         await hosts_of(
             server, key_files=(str(key),), certificates=(str(tmp_path / "no-such-cert.pub"),)
         ).__aenter__()
