@@ -21,6 +21,7 @@ from oombot.adapters.slack import SlackChat
 from oombot.adapters.slack_listeners import SlackListeners
 from oombot.adapters.sql import SqlStore
 from oombot.adapters.ssh import Login, SshHosts, SshTarget
+from oombot.adapters.ssh_target import chained
 from oombot.config import Settings, Tokens
 from oombot.engine.answers import Answers
 from oombot.engine.cards import Cards
@@ -182,9 +183,17 @@ async def open_hosts(settings: Settings) -> AsyncIterator[Hosts]:
 
 def ssh_hosts(settings: Settings) -> SshHosts:
     """All hosts but local ones, not opened yet."""
+    return SshHosts(_targets(settings), known_hosts=[settings.ssh.known_hosts])
+
+
+def wrong_jumps(settings: Settings) -> list[str]:
+    """What is wrong with the chains of jump hosts, as far as the configuration alone names them."""
+    return chained({target.name: target for target in _targets(settings)})[1]
+
+
+def _targets(settings: Settings) -> list[SshTarget]:
     called = {name: each.name for each in settings.hosts for name in (each.name, *each.aliases)}
-    targets = [_target(settings, host, called) for host in settings.hosts if not host.local]
-    return SshHosts(targets, known_hosts=[settings.ssh.known_hosts])
+    return [_target(settings, host, called) for host in settings.hosts if not host.local]
 
 
 def _target(settings: Settings, host: config.Host, called: Mapping[str, str]) -> SshTarget:

@@ -111,10 +111,13 @@ def check(config: ConfigOption = CONFIG) -> None:
     """Check the configuration without touching anything; every mistake as file:line."""
     from oombot import app as composition
     from oombot.cli.drawing import plain
+    from oombot.errors import ConfigError
 
     settings, notes = composition.load_noted(config)
     for note in notes:
         typer.echo(plain(note))
+    if problems := composition.wrong_jumps(settings):
+        raise ConfigError(problems)
     typer.echo(f"{config}: ok: mode {settings.mode}, {len(settings.hosts)} host(s)")
 
 

@@ -54,6 +54,15 @@ def test_check_names_every_mistake(tmp_path: Path) -> None:
     assert "oombot.yaml:3: foo: unknown key" in done.stderr
 
 
+def test_check_names_jump_hosts_in_a_circle(tmp_path: Path) -> None:
+    """A file that the bot would not start with is not called ok."""
+    text = "hosts: [{name: a, jump: b}, {name: b, jump: a}, {name: c, jump: 'x,y'}]\n"
+    done = oombot("check", "-c", config(tmp_path, text), folder=tmp_path)
+    assert (done.returncode, "host a: its jump hosts come back to itself" in done.stderr) == (2, True)
+    assert "ok" not in done.stdout
+    assert "host c" not in done.stderr
+
+
 def test_missing_file_is_a_sentence(tmp_path: Path) -> None:
     """A configuration that is not there is told, without a traceback."""
     done = oombot("check", "-c", "nowhere.yaml", folder=tmp_path)
