@@ -164,7 +164,10 @@ class Roster:
         names = ", ".join(prefix + name for name in known[:_LISTED]) or "none"
         more = f" and {len(known) - _LISTED} more" if len(known) > _LISTED else ""
         hint = f"Did you mean {prefix}{close[0]}?" if close else f"Known {what}: {names}{more}"
-        return UnknownHostError(f"{message} {hint}", fix=f"add it under {what}:" if what != "tags" else "")
+        fix = f"add it under {what}:" if what != "tags" else ""
+        if prefix and not asked:
+            fix = f"put a name behind {prefix}"
+        return UnknownHostError(f"{message} {hint}", fix=fix)
 
 
 def cycle(children: Mapping[str, Sequence[str]]) -> tuple[str, ...]:

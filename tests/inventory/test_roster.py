@@ -76,6 +76,14 @@ def test_nothing_found_is_said(pattern, said):
     assert said in str(caught.value)
 
 
+@pytest.mark.parametrize("pattern", ["group:", "tag:"])
+def test_a_kind_without_a_name_needs_one(pattern):
+    """What is missing is a name in the pattern, not a group in the configuration."""
+    with pytest.raises(UnknownHostError) as caught:
+        SETTINGS.select(pattern)
+    assert caught.value.fix == f"put a name behind {pattern}"
+
+
 def test_names_of_a_range_that_are_no_host_are_told():
     """A range that reaches further than the hosts do finds those there are, and the others are named."""
     found = SETTINGS.selection("web[03-06].prod")
