@@ -116,7 +116,8 @@ class Overview:
                 if self.killed_hosts == 1
                 else f"on {self.killed_hosts} hosts, the last on {first.host}"
             )
-            parts.append(f"{plural(self.kills, 'OOM kill')} {self.span} {on}.")
+            least = "At least " if self.unsure_hosts else ""
+            parts.append(f"{least}{plural(self.kills, 'OOM kill')} {self.span} {on}.")
         elif self.answered:
             parts.append(self.none)
         if self.closest:
