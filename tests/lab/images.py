@@ -25,7 +25,8 @@ MIRROR = os.environ.get("OOMBOT_LAB_MIRROR", "http://deb.debian.org/debian")
 PROGRAMS = ("qemu-system-x86_64", "qemu-img", "debootstrap", "mke2fs", "ssh", "ssh-keygen", "setpriv")
 PACKAGES = ("qemu-system-x86", "qemu-utils", "debootstrap", "e2fsprogs", "openssh-client", "util-linux")
 INSIDE = (
-    "systemd,systemd-sysv,openssh-server,dbus,sudo,python3,procps,linux-image-cloud-amd64,udev,kmod,iproute2"
+    "systemd,systemd-sysv,openssh-server,dbus,sudo,python3,procps,linux-image-cloud-amd64,udev,kmod,iproute2,"
+    "e2fsprogs,xfsprogs,btrfs-progs"
 )
 WATCHER, NOBODY = (
     "oombot",
