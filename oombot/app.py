@@ -159,6 +159,7 @@ def make_context(
         detectors=catalog.detectors(),
         remediations=catalog.remediations(),
         helper_source=installation.act_source(),
+        look_source=installation.look_source(),
         clock=time.time,
         new_id=lambda: secrets.token_urlsafe(16),
         spawn=spawn,

@@ -15,6 +15,7 @@ from oombot.inventory.expansion import expanded
 from oombot.inventory.marked import Path, dotted, place, read
 from oombot.inventory.roster import Member, Roster, Selection
 from oombot.inventory.sources import Read, extended
+from oombot.rights import Policy, Strict
 
 HostName = Annotated[str, StringConstraints(pattern=names.HOST)]
 Address = Annotated[str, StringConstraints(pattern=names.ADDRESS)]  # IPv6 too
@@ -22,8 +23,6 @@ UserName = Annotated[str, StringConstraints(pattern=names.USER)]
 GroupName = Annotated[str, StringConstraints(pattern=names.GROUP)]
 Jump = Annotated[str, StringConstraints(pattern=names.JUMP)]
 Runbook = Annotated[str, StringConstraints(pattern=names.RUNBOOK)]
-UserId = Annotated[str, StringConstraints(pattern=r"^[UW][A-Z0-9]{2,20}$")]
-GroupId = Annotated[str, StringConstraints(pattern=r"^S[A-Z0-9]{2,20}$")]
 Channel = Annotated[str, StringConstraints(pattern=r"^(C[A-Z0-9]{6,20}|G[A-Z0-9]{6,20}|#?[a-z0-9_-]{1,80})$")]
 Mode = Literal["observe", "propose", "apply"]
 Helpers = Literal[
@@ -31,11 +30,7 @@ Helpers = Literal[
 ]  # scripts sent along with each command, or root-owned programs on the host
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-
-
-class Host(_Strict):
+class Host(Strict):
     """One machine."""
 
     name: HostName  # what people type; never meets a shell. In the file web[01-40] stands for forty hosts
@@ -52,7 +47,7 @@ class Host(_Strict):
     helpers: Helpers | None = None  # default: the group's, else the settings'
 
 
-class Group(_Strict):
+class Group(Strict):
     """Hosts that share a channel. What a group does not set comes from the group that holds it."""
 
     groups: tuple[GroupName, ...] = ()  # the groups in this one
@@ -63,14 +58,14 @@ class Group(_Strict):
     helpers: Helpers | None = None  # default: the settings'
 
 
-class Slack(_Strict):
+class Slack(Strict):
     """Where oombot speaks. Tokens come from SLACK_BOT_TOKEN and SLACK_APP_TOKEN (or *_FILE), never from here."""
 
     channel: Channel = "oncall"  # default channel
     api_url: str = "https://slack.com/api/"  # SLACK_API_URL wins; the local workspace uses it
 
 
-class Act(_Strict):
+class Act(Strict):
     """The acting identity: the login and keys that changes go through, apart from those that watch."""
 
     user: str = "oombot-act"
@@ -79,7 +74,7 @@ class Act(_Strict):
     ] = ()  # private keys, KEY-cert.pub beside; its forced command on the host is the act helper
 
 
-class Ssh(_Strict):
+class Ssh(Strict):
     """How oombot reaches hosts."""
 
     user: str | None = None  # login where the host names none; none: ssh_config's, else the bot's own
@@ -90,32 +85,14 @@ class Ssh(_Strict):
     act: Act | None = None  # none: changes go through the watching login, by sudo
 
 
-class Approvers(_Strict):
-    """Who may approve. Nobody is named: nobody may."""
-
-    users: tuple[UserId, ...] = ()
-    groups: tuple[GroupId, ...] = ()  # Slack user groups, looked up at every press; a failed look-up refuses
-
-
-class Policy(_Strict):
-    """What an approval needs."""
-
-    approvers: Approvers = Approvers()
-    second_person: Literal["always", "red", "never"] = "always"  # when approver and requester must differ
-    approve_within_s: int = Field(default=900, ge=30, le=86400)  # counted from the request
-    run_within_s: int = Field(default=60, ge=5, le=3600)  # counted from the approval
-    adj_below_minus_900: tuple[str, ...] = ()  # process names that may get -900 and less
-    adj_minus_1000: bool = False  # whether -1000 (never killed) may be asked for at all
-
-
-class Inventory(_Strict):
+class Inventory(Strict):
     """Files with more hosts, read at start; nothing in them is executed. Paths are relative to this file."""
 
     ansible: tuple[str, ...] = ()  # Ansible inventories, INI or YAML
     ssh_config: tuple[str, ...] = ()  # `Host` entries without wildcards
 
 
-class Settings(_Strict):
+class Settings(Strict):
     """The whole configuration."""
 
     mode: Mode = "propose"  # observe: cards only; propose: plans with commands to copy; apply: buttons run

@@ -7,10 +7,14 @@ forced command names; the answers are those of the sent form.
 """
 
 import json
+from dataclasses import asdict
 from typing import Final
+
+from pydantic import TypeAdapter, ValidationError
 
 from oombot import facts
 from oombot.config import Helpers, Settings
+from oombot.details import Details, Look
 from oombot.detectors.shape import Detector
 from oombot.facts import counter
 from oombot.facts import settings as host_settings
@@ -18,6 +22,8 @@ from oombot.model import Command, Json
 
 READ_HELPER: Final = "/usr/local/libexec/oombot-read"
 ACT_HELPER: Final = "/usr/local/libexec/oombot-helper"
+
+_DETAILS: Final = TypeAdapter(Details)
 
 # one line for each helper that is installed: its name and the sha256 of its source
 VERSION_SH: Final = rf"""main() {{
@@ -52,6 +58,23 @@ def count(helpers: Helpers) -> Command:
 def settings(helpers: Helpers) -> Command:
     """Ask for what doctor wants to know of kernel and host; `facts.settings` reads the answer."""
     return _ask({"op": "settings"}) if helpers == "installed" else _script(host_settings.SCRIPT)
+
+
+def look(helpers: Helpers, source: str, wanted: Look) -> Command:
+    """Ask for what a remedy must know besides a reading; `looked` reads the answer. `source` is for the sent form."""
+    question = asdict(wanted)
+    if helpers == "installed":
+        return _ask({"op": "look", "look": question})
+    stdin = f"SOURCE = {source!r}\nexec(SOURCE)\nraise SystemExit(look_main({json.dumps(question)!r}))\n"
+    return Command(argv=("python3", "-I", "-"), stdin=stdin)
+
+
+def looked(raw: bytes) -> Details | None:
+    """The answer to a look; None where it is none, or was cut."""
+    try:
+        return _DETAILS.validate_json(raw)
+    except ValidationError:
+        return None
 
 
 def version(helpers: Helpers) -> Command:

@@ -1,15 +1,18 @@
-"""The nouns, as frozen values: what a log says, what a host shows, what a person approves.
+"""The nouns, as frozen values: what a log says and what a host shows; what a person approves is in proposals.py.
 
 Every number carries its unit in its name; what is not known is None, never 0 or "".
 Times ending in `_s` are seconds since the Unix epoch (UTC) unless the name says otherwise.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+from oombot.details import Details
 
 Scope = Literal["global", "memcg"]
 Json = Mapping[str, Any]
+NOTHING: Final = Details()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -231,7 +234,7 @@ class HostSnapshot:
     `memory_kb` has the keys of /proc/meminfo, `problems` each section that could not be read, with why. `own_pids`
     are the bot's own connection: never a target. Unless `processes_whole`, a process that is not listed may run all
     the same. `can_sudo` is None where the login is root or nobody knows; `acts_as` is another login that changes go
-    through. `replayed` marks a simulated host.
+    through. `replayed` marks a simulated host. `details` are filled in only for a remedy that looks closer.
     """
 
     host: str
@@ -258,96 +261,7 @@ class HostSnapshot:
     processes_whole: bool = True
     problems: tuple[str, ...] = ()
     replayed: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Step:
-    """One change: why, the command, its undo (decided now, from what was seen) and how a person does it by hand.
-
-    `do` and `undo` are verbs of the host helper or binaries of its closed list; `by_hand` is one copyable line.
-    """
-
-    why: str
-    do: Command
-    undo: Command | None
-    by_hand: str
-    undo_by_hand: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Check:
-    """One preflight tick or cross, in a sentence; `ok` None is a warning that does not refuse."""
-
-    ok: bool | None
-    text: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
-    """What a human approves, immutable once stored.
-
-    `target` is shown to people; `digest` binds host, boot, remediation, params and every do/undo (SHA-256 hex).
-    """
-
-    host: str
-    boot_id: str | None
-    remediation: str
-    params: Json
-    title: str
-    target: str
-    steps: tuple[Step, ...]
-    checks: tuple[Check, ...]
-    effect: tuple[str, ...]
-    before: str
-    after: str
-    lasts: str
-    risk: Literal["green", "amber", "red"]
-    mitigation: bool
-    digest: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Person:
-    """Who acts: a Slack user, or a Unix account on the command line."""
-
-    user_id: str
-    team_id: str = ""
-    name: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Request:
-    """A plan on its way through people: who asked, who decided, what came of it.
-
-    `states` are those of lifecycle.py. `undo_of` points back to the request that this one undoes.
-    `evidence` holds the helper's result and the read-back, as JSON, once there is one.
-    """
-
-    id: str
-    state: str
-    plan: Plan
-    requester: str
-    created_s: float
-    expires_s: float
-    incident_id: str | None = None
-    undo_of: str | None = None
-    approver: str | None = None
-    decided_s: float | None = None
-    evidence: Json = field(default_factory=dict)
-    channel: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Audit:
-    """One line of the audit trail: every transition and every refused press."""
-
-    at_s: float
-    request_id: str
-    actor: str
-    event: str
-    state_from: str
-    state_to: str
-    data: Json = field(default_factory=dict)
+    details: Details = NOTHING  # what a remedy asked for besides
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

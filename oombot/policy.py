@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from oombot.config import Policy
-from oombot.model import Request
+from oombot.proposals import Request
+from oombot.rights import Policy
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

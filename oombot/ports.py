@@ -4,7 +4,8 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Protocol
 
 from oombot.following import Digest, NewKill, Outage, Position, Reckoning, StormRule
-from oombot.model import Audit, Command, CommandResult, Draft, Incident, Json, Message, Request
+from oombot.model import Command, CommandResult, Draft, Incident, Json, Message
+from oombot.proposals import Audit, Request
 
 
 class Hosts(Protocol):

@@ -3,18 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from oombot.model import (
-    Cgroup,
-    Check,
-    Command,
-    HostSnapshot,
-    KernelLog,
-    OomKill,
-    Plan,
-    Process,
-    Request,
-    Step,
-)
+from oombot.model import Cgroup, Command, HostSnapshot, KernelLog, OomKill, Process
+from oombot.proposals import Check, Plan, Request, Step
 
 GIB = 1024 * 1024
 NOW = 1_790_000_000.0

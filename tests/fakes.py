@@ -146,6 +146,14 @@ class FakeMachine:
             raise HostUnreachableError(f"{host} can not be reached")
         return self.snapshot()
 
+    async def seen(self, host: str, remediation: Any, params: Any, *, asked: bool = False) -> HostSnapshot:
+        """Stand in for Readings.seen."""
+        return await self.now(host, asked=asked)
+
+    async def closer(self, snapshot: HostSnapshot, look: Any, **_: Any) -> HostSnapshot:
+        """Stand in for Readings.closer."""
+        return snapshot
+
     async def last(self, host: str) -> HostSnapshot | None:
         """Stand in for Readings.last."""
         return replace(self.snapshot(), taken_s=NOW - 40)

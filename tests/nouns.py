@@ -3,21 +3,8 @@
 from dataclasses import replace
 from typing import Any
 
-from oombot.model import (
-    Cgroup,
-    Check,
-    Command,
-    HostSnapshot,
-    KernelLog,
-    OomKill,
-    Plan,
-    Pressure,
-    Process,
-    Request,
-    Step,
-    Task,
-    Unit,
-)
+from oombot.model import Cgroup, Command, HostSnapshot, KernelLog, OomKill, Pressure, Process, Task, Unit
+from oombot.proposals import Check, Plan, Request, Step
 
 NOW_S = 1_795_395_000.0
 UP_S = 3 * 86400.0

@@ -226,7 +226,7 @@ def test_an_end_before_the_write_changed_nothing(helper, sleeper):
     finally:
         os.close(folder)
     with pytest.raises(helper.StepError, match="nothing was changed"):
-        helper.set_adj(None, sleeper.pid, start, 5)
+        helper.set_adj(None, helper.Site(), sleeper.pid, start, 5)
 
 
 def test_a_failed_step_stops_the_plan(ask, sleeper):

@@ -231,7 +231,7 @@ def test_a_freeze_stops_a_plan_that_has_begun(helper, place, allow, sleeper):
     """What is left of a plan is not run from the moment on that the file is there, and the step says so."""
     allow()
     policy = helper.load_policy(place.policy, required=True)
-    plan = helper.plan_of(json.loads(_change(sleeper))["steps"], policy)
+    plan = helper.plan_of(place.site, json.loads(_change(sleeper))["steps"], policy)
     helper.prepare(place.state)
     Path(place.frozen).touch()
     said = helper._steps(place, "request-0001", {"status": "running", "steps": []}, plan, policy)

@@ -5,11 +5,12 @@ from typing import Any
 
 import pytest
 
-from oombot.config import Policy
 from oombot.engine import plans
 from oombot.errors import RefusedError
-from oombot.model import HostSnapshot, Plan
+from oombot.model import HostSnapshot
+from oombot.proposals import Plan
 from oombot.remediations.oom_score_adj import REMEDIATION, Params
+from oombot.rights import Policy
 from tests.examples import a_process, a_snapshot
 
 PARAMS = Params(pid=4242, start_ticks=42420, value=500)
@@ -20,7 +21,7 @@ def host(**process: Any) -> HostSnapshot:
 
 
 def make(snapshot: HostSnapshot, params: Params = PARAMS) -> Plan:
-    return plans.make(REMEDIATION, params, snapshot, Policy())
+    return plans.make(REMEDIATION, params, snapshot, Policy(), tag="r1")
 
 
 def test_digest_ignores_what_moves_by_itself() -> None:
@@ -46,7 +47,7 @@ def test_digest_binds(other: Plan) -> None:
 
 def test_undo_puts_back_what_was_seen() -> None:
     """The undo of a change runs the undo commands in reverse and reads the value from before."""
-    undo = plans.undo(REMEDIATION, make(host()), host(oom_score_adj=500), Policy())
+    undo = plans.undo(REMEDIATION, make(host()), host(oom_score_adj=500), Policy(), tag="r1")
     assert [step.do.argv[-1] for step in undo.steps] == ["0"]
     assert (undo.before, undo.after) == ("oom_score_adj of pid 4242: 500", "oom_score_adj of pid 4242: 0")
 
@@ -54,18 +55,18 @@ def test_undo_puts_back_what_was_seen() -> None:
 def test_undo_of_a_gone_process_is_refused() -> None:
     """What has exited took its score with it."""
     with pytest.raises(RefusedError, match="not running"):
-        plans.undo(REMEDIATION, make(host()), a_snapshot(a_process(7, "sshd")), Policy())
+        plans.undo(REMEDIATION, make(host()), a_snapshot(a_process(7, "sshd")), Policy(), tag="r1")
 
 
 def test_undo_of_what_is_back_already_is_refused() -> None:
     """Nothing is run to reach a value that is there."""
     with pytest.raises(RefusedError, match="Nothing to undo"):
-        plans.undo(REMEDIATION, make(host()), host(oom_score_adj=0), Policy())
+        plans.undo(REMEDIATION, make(host()), host(oom_score_adj=0), Policy(), tag="r1")
 
 
 def test_undo_says_when_somebody_else_changed_it() -> None:
     """A value that is neither ours nor the old one makes a fresh plan from there, with a warning."""
-    undo = plans.undo(REMEDIATION, make(host()), host(oom_score_adj=77), Policy())
+    undo = plans.undo(REMEDIATION, make(host()), host(oom_score_adj=77), Policy(), tag="r1")
     assert (undo.before, undo.after) == ("oom_score_adj of pid 4242: 77", "oom_score_adj of pid 4242: 0")
     assert "somebody has changed it" in undo.checks[-1].text
     assert undo.checks[-1].ok is None

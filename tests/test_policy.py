@@ -3,7 +3,7 @@
 import pytest
 
 from oombot import policy
-from oombot.config import Approvers, Policy
+from oombot.rights import Approvers, Policy
 from tests.examples import a_request
 
 ADA, BEN = "U0ADA0001", "U0BEN0002"

@@ -7,11 +7,12 @@ from typing import Any
 import pytest
 
 from oombot import catalog
-from oombot.config import Policy
 from oombot.engine import plans
 from oombot.errors import ConfigError, RefusedError
-from oombot.model import Cgroup, Plan
+from oombot.model import Cgroup
+from oombot.proposals import Plan
 from oombot.remediations.oom_score_adj import REMEDIATION, Params
+from oombot.rights import Policy
 from tests.examples import a_kill, a_process, a_snapshot
 
 FOLDER = Path(__file__).parent / "remediations"
@@ -33,7 +34,7 @@ def planned(path: Path, case: dict[str, Any]) -> Plan:
         processes_whole=case.get("processes_whole", True),
     )
     policy = Policy.model_validate_json(json.dumps(case.get("policy", {})))
-    return plans.make(remediation, remediation.params(**case["params"]), snapshot, policy)
+    return plans.make(remediation, remediation.params(**case["params"]), snapshot, policy, tag="r1")
 
 
 @pytest.mark.parametrize("path", CASES, ids=lambda path: f"{path.parent.name}/{path.stem}")
@@ -68,7 +69,7 @@ def test_effect_names_next_victim_before_and_after() -> None:
     path = "/system.slice/api.service"
     limit = Cgroup(path=path, limit_kb=65_536, usage_kb=30_000)
     snapshot = a_snapshot(small, large, cgroups={path: limit})
-    plan = plans.make(REMEDIATION, Params(pid=10, start_ticks=100, value=500), snapshot, Policy())
+    plan = plans.make(REMEDIATION, Params(pid=10, start_ticks=100, value=500), snapshot, Policy(), tag="r1")
     assert plan.effect[0] == f"When {path} hits its limit, next victim: neighbour (11) → leaky (10)"
 
 
@@ -92,7 +93,7 @@ def test_next_victim_is_named_only_when_known(fields: dict[str, Any], effect: st
     """Without all processes and the host's memory nobody is named, in no scope."""
     two = a_process(10, "a", rss_anon_kb=1000), a_process(11, "b", rss_anon_kb=9000)
     snapshot = a_snapshot(*two, cgroups=CAPPED, **fields)
-    plan = plans.make(REMEDIATION, Params(pid=10, start_ticks=100, value=500), snapshot, Policy())
+    plan = plans.make(REMEDIATION, Params(pid=10, start_ticks=100, value=500), snapshot, Policy(), tag="r1")
     assert len(plan.effect) == 2
     assert all(effect in line for line in plan.effect)
 
@@ -113,7 +114,7 @@ def test_next_victim_is_named_only_when_known(fields: dict[str, Any], effect: st
 def test_unread_processes_are_mentioned(other: dict[str, Any], said: str) -> None:
     """A process whose memory was not read may be the next victim; a zombie, a gone or an exempt one is not."""
     snapshot = a_snapshot(a_process(10, "a"), a_process(11, "b", **other), cgroups=CAPPED)
-    plan = plans.make(REMEDIATION, Params(pid=10, start_ticks=100, value=500), snapshot, Policy())
+    plan = plans.make(REMEDIATION, Params(pid=10, start_ticks=100, value=500), snapshot, Policy(), tag="r1")
     assert all(line.endswith(said) or said in line for line in plan.effect)
     assert ("among those" in plan.effect[0]) is ("among those" in said)
     assert any("alone in its limited" in check.text for check in plan.checks) is ("among" not in said)
@@ -122,7 +123,7 @@ def test_unread_processes_are_mentioned(other: dict[str, Any], said: str) -> Non
 def test_a_kernel_that_does_not_tell_memory() -> None:
     """Where no process tells its memory (RssAnon is of Linux 4.5), nobody is named."""
     snapshot = a_snapshot(a_process(10, "a", rss_anon_kb=None), a_process(11, "b", rss_anon_kb=None))
-    plan = plans.make(REMEDIATION, Params(pid=10, start_ticks=100, value=500), snapshot, Policy())
+    plan = plans.make(REMEDIATION, Params(pid=10, start_ticks=100, value=500), snapshot, Policy(), tag="r1")
     assert plan.effect == (
         "On the whole host, next victim: not known (the memory of 2 of its processes could not be read)",
     )
@@ -131,7 +132,7 @@ def test_a_kernel_that_does_not_tell_memory() -> None:
 def test_alone_is_not_said_of_a_partial_table() -> None:
     """Others may be hidden in the cgroup."""
     snapshot = a_snapshot(a_process(10, "leaky"), cgroups=CAPPED, processes_whole=False)
-    plan = plans.make(REMEDIATION, Params(pid=10, start_ticks=100, value=500), snapshot, Policy())
+    plan = plans.make(REMEDIATION, Params(pid=10, start_ticks=100, value=500), snapshot, Policy(), tag="r1")
     assert not any("alone in its limited cgroup" in check.text for check in plan.checks)
 
 
@@ -177,7 +178,7 @@ def test_alone_in_its_cgroup_is_said() -> None:
     path = "/system.slice/api.service"
     limit = Cgroup(path=path, limit_kb=65_536, usage_kb=30_000)
     snapshot = a_snapshot(a_process(10, "leaky"), cgroups={path: limit})
-    plan = plans.make(REMEDIATION, Params(pid=10, start_ticks=100, value=500), snapshot, Policy())
+    plan = plans.make(REMEDIATION, Params(pid=10, start_ticks=100, value=500), snapshot, Policy(), tag="r1")
     assert any("alone in its limited cgroup" in check.text for check in plan.checks if check.ok is None)
 
 

@@ -11,10 +11,11 @@ from slack_sdk.errors import SlackApiError
 from slack_sdk.web.async_client import AsyncWebClient
 
 from oombot.adapters.slack import CALL_TIMEOUT_S, FOREIGN, chat_error
-from oombot.config import Approvers, Tokens
+from oombot.config import Tokens
 from oombot.doctor.gathered import ChannelFacts, Fault, GroupFacts, PersonFacts, SlackFacts, SocketFacts
 from oombot.errors import ChatError
 from oombot.model import Json
+from oombot.rights import Approvers
 
 HELLO_WITHIN_S = 15.0
 PEOPLE_AT_MOST = 60  # users.info allows a hundred a minute

@@ -16,7 +16,8 @@ from slack_sdk.web.async_client import AsyncWebClient
 from oombot.adapters.slack import CALL_TIMEOUT_S, FOREIGN, SlackChat, chat_error
 from oombot.engine.desk import Desk, Visit
 from oombot.errors import ChatError, OombotError
-from oombot.model import Json, Person
+from oombot.model import Json
+from oombot.proposals import Person
 
 _ANY_BUTTON = re.compile(r"^.{1,255}$", re.DOTALL)  # the desk knows which buttons there are
 

@@ -31,7 +31,8 @@ from oombot.adapters.tables import (
 )
 from oombot.errors import OombotError
 from oombot.following import STORM, Digest, NewKill, Outage, Position, Reckoning, StormRule
-from oombot.model import Audit, Draft, Incident, Json, Message, Request
+from oombot.model import Draft, Incident, Json, Message
+from oombot.proposals import Audit, Request
 
 BUSY = ("approved", "running")
 OPEN_UNDO = ("pending", "approved", "running", "applied", "verified")

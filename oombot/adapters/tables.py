@@ -22,7 +22,8 @@ from sqlalchemy import (
 )
 
 from oombot.following import Outage, Position, Reckoning
-from oombot.model import Audit, Draft, Incident, OomKill, Plan, Request
+from oombot.model import Draft, Incident, OomKill
+from oombot.proposals import Audit, Plan, Request
 
 METADATA = MetaData()
 _EVIDENCE = ("constraint_line", "kill_line_truncated", "kill_line")  # weakest first
@@ -133,6 +134,8 @@ REQUESTS = Table(
     Column("decided_s", Float),
     Column("evidence", JSON, nullable=False),
     Column("channel", String, nullable=False),
+    Column("approvals", Integer, nullable=False, server_default="1"),
+    Column("voters", JSON, nullable=False, server_default="[]"),
     Index("ix_requests_state_host", "state", "host"),
     Index("ix_requests_undo_of", "undo_of"),
 )
@@ -210,12 +213,13 @@ def request_row(request: Request) -> dict[str, Any]:
         "host": request.plan.host,
         "plan": to_json(request.plan),
         "evidence": dict(request.evidence),
+        "voters": list(request.voters),
     }
 
 
 def request_from(row: RowMapping) -> Request:
     """Read a request back."""
-    return from_row(Request, row, plan=from_json(Plan, row["plan"]))
+    return from_row(Request, row, plan=from_json(Plan, row["plan"]), voters=tuple(row["voters"]))
 
 
 # ------------------------------------------------------------------ one kill, printed twice

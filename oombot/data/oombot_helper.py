@@ -37,8 +37,6 @@ from oombot.data.oombot_policy import POLICY, Policy, check_operation, load_poli
 from oombot.data.oombot_records import (
     HOUR_S,
     REQUEST_ID,
-    RefusedError,
-    StepError,
     changes_within,
     check_room,
     create,
@@ -49,6 +47,7 @@ from oombot.data.oombot_records import (
     state_directory,
     turn,
 )
+from oombot.data.oombot_site import RefusedError, Site, StepError, UntouchedError
 from oombot.data.oombot_verbs import VERBS
 
 FROZEN = "/etc/oombot/frozen"
@@ -73,6 +72,7 @@ class Place(NamedTuple):
     inside: bool = False  # this is the transient unit already
     systemd: str = "/run/systemd/system"
     systemd_run: str = "systemd-run"
+    site: Site = Site()
 
 
 def run(place: Place, name: str, steps: object) -> dict[str, Any]:
@@ -83,7 +83,7 @@ def run(place: Place, name: str, steps: object) -> dict[str, Any]:
     if refused:
         return refused
     policy = load_policy(place.policy, required=place.installed)
-    plan = plan_of(steps, policy)
+    plan = plan_of(place.site, steps, policy)
     lock = turn(place.state, name)
     if lock is None:
         return recorded(place.state, name)
@@ -127,7 +127,7 @@ def _steps(
     return record
 
 
-def plan_of(steps: object, policy: Policy | None) -> list[Any]:
+def plan_of(site: Site, steps: object, policy: Policy | None) -> list[Any]:
     """Check every step before the first is run."""
     if not isinstance(steps, list) or not 0 < len(steps) <= MAX_STEPS:
         raise RefusedError(f"a plan has 1 to {MAX_STEPS} steps")
@@ -142,7 +142,7 @@ def plan_of(steps: object, policy: Policy | None) -> list[Any]:
             raise RefusedError(f"{argv[0][:40]!r} is no verb of this helper")
         arguments = VERBS[argv[0]].words(argv[1:], stdin)
         check_operation(policy, argv[0])
-        VERBS[argv[0]].allowed(policy, **arguments)
+        VERBS[argv[0]].allowed(policy, site, **arguments)
         found.append((argv, arguments))
     return found
 
@@ -153,7 +153,9 @@ def _step(place: Place, argv: list[Any], arguments: dict[str, Any], policy: Poli
     if stop:
         return dict(result, stderr=f"{stop['error']}; this step was not run, nor is any after it")
     try:
-        result["before"], result["after"] = VERBS[argv[0]].act(policy, **arguments)
+        result["before"], result["after"] = VERBS[argv[0]].act(policy, place.site, **arguments)
+    except UntouchedError as error:
+        return dict(result, stderr=str(error), untouched=True)
     except StepError as error:
         return dict(result, stderr=str(error))
     except (OSError, ValueError, IndexError) as error:
@@ -228,7 +230,7 @@ def in_unit(text: str, place: Place, request: dict[str, Any]) -> dict[str, Any] 
         return None
     if os.path.lexists(os.path.join(place.state, request["id"])) or frozen(place):
         return None
-    plan_of(request.get("steps"), load_policy(place.policy, required=place.installed))
+    plan_of(place.site, request.get("steps"), load_policy(place.policy, required=place.installed))
     call = f"main({text!r}, Place(*{tuple(place._replace(inside=True))!r}))"
     words = [
         place.systemd_run,
@@ -236,7 +238,8 @@ def in_unit(text: str, place: Place, request: dict[str, Any]) -> dict[str, Any] 
         "--description=A change approved in oombot",
     ]
     words += ["--collect", "--quiet", "--pipe", "--wait", f"--property=RuntimeMaxSec={UNIT_S}"]
-    words += ["--property=OOMScoreAdjust=-900", sys.executable, "-I", "-"]
+    # not in system.slice: starting a unit there would set limits that wait for the slice's other units, and kill
+    words += ["--property=OOMScoreAdjust=-900", "--slice=-.slice", sys.executable, "-I", "-"]
     with os.fdopen(os.memfd_create("oombot"), "wb+") as program:
         program.write(f"__name__ = 'sent'\nSOURCE = {source()!r}\nexec(SOURCE)\n{call}\n".encode())
         program.seek(0)

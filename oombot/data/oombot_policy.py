@@ -13,7 +13,7 @@ import pwd
 import stat
 from typing import Any, NamedTuple
 
-from oombot.data.oombot_records import RefusedError
+from oombot.data.oombot_site import RefusedError
 
 POLICY = "/etc/oombot/policy.json"
 MAX_POLICY = 65_536
@@ -29,6 +29,8 @@ class Policy(NamedTuple):
     owners: tuple[str, ...]  # globs of the accounts that a process may belong to
     oom_score_adj: tuple[int, int]  # lowest and highest, of what is written and of what is replaced
     changes_per_hour: int
+    swap_folders: tuple[str, ...] = ()  # directories that swap files may be put in; none: no swap files
+    swap_max_mib: int = 0  # of all swap files of ours together
 
 
 def load_policy(path: str, *, required: bool) -> Policy | None:
@@ -79,13 +81,22 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 def _policy(raw: Any) -> Policy:
     if not isinstance(raw, dict):
         raise TypeError("it must be one JSON object")
-    unknown, missing = set(raw) - set(Policy._fields), set(Policy._fields) - set(raw)
+    unknown = set(raw) - set(Policy._fields)
+    missing = set(Policy._fields) - set(raw) - set(Policy._field_defaults)
     if unknown or missing:
         raise ValueError(f"unknown {sorted(unknown)}, missing {sorted(missing)}")
     for name in ("operations", "units", "owners"):
         if not isinstance(raw[name], list) or not all(isinstance(one, str) and one for one in raw[name]):
             raise ValueError(f"{name} must be a list of words")
-    span, count = raw["oom_score_adj"], raw["changes_per_hour"]
+    for name in ("swap_folders",):
+        given = raw.get(name, [])
+        if not isinstance(given, list) or not all(
+            isinstance(one, str) and one.startswith("/") for one in given
+        ):
+            raise ValueError(f"{name} must be a list of absolute paths")
+    span, count, swap = raw["oom_score_adj"], raw["changes_per_hour"], raw.get("swap_max_mib", 0)
+    if type(swap) is not int or swap < 0:
+        raise ValueError("swap_max_mib must be a whole number")
     if not isinstance(span, list) or [type(one) for one in span] != [int, int] or span[0] > span[1]:
         raise ValueError("oom_score_adj must be [lowest, highest]")
     if type(count) is not int or count < 0:
@@ -96,6 +107,8 @@ def _policy(raw: Any) -> Policy:
         owners=tuple(raw["owners"]),
         oom_score_adj=(span[0], span[1]),
         changes_per_hour=count,
+        swap_folders=tuple(raw.get("swap_folders", [])),
+        swap_max_mib=swap,
     )
 
 

@@ -6,6 +6,7 @@ It takes no argument and one JSON document on standard input:
   {"op": "read", "since_s": N}                                  the whole host, as oombot's own script prints it
   {"op": "follow", "detector": NAME, "words": [WORD…]}          the kernel log, until nobody listens
   {"op": "count"}   {"op": "settings"}   {"op": "version"}
+  {"op": "look", "look": {"parts": [PART…], …}}                 closer, for a remedy (oombot_look.py)
 
 It runs the scripts that oombot sends to hosts without helpers (joined in at install, never taken from the request),
 lets nothing of the kernel log out but what is about OOM, and never reads an environment or a command line.
@@ -27,6 +28,8 @@ from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 from oombot.data.oombot_lines import Followed, Reading
+from oombot.data.oombot_look import look_question, looked
+from oombot.data.oombot_site import RefusedError, Site
 
 MAX_REQUEST = 4096
 ASKED_WITHIN_S = 30
@@ -38,10 +41,6 @@ HELPERS = ("/usr/local/libexec/oombot-read", "/usr/local/libexec/oombot-helper")
 # both are filled in at install: the script of each op; of each detector the script and the form of its words
 SCRIPTS: dict[str, str] = {}
 FOLLOWED: dict[str, tuple[str, tuple[str, ...]]] = {}
-
-
-class RefusedError(Exception):
-    """The request is none of the closed set; nothing was read."""
 
 
 class Asked(NamedTuple):
@@ -62,6 +61,9 @@ def asked(text: str) -> Asked:
     if not isinstance(request, dict) or not isinstance(request.get("op"), str):
         raise RefusedError("the request names no op")
     op = request.pop("op")
+    if op == "look" and set(request) == {"look"}:
+        look_question(request["look"])
+        return Asked("look", "", json.dumps(request["look"]), [])
     if op == "follow":
         return _followed(request.pop("detector", None), request.pop("words", None), request)
     words = []
@@ -167,6 +169,9 @@ def answer(text: str, out: int = 1) -> int:
         return 64
     if request.op == "version":
         _write(out, versions())
+        return 0
+    if request.op == "look":
+        _write(out, [json.dumps(looked(json.loads(request.script), Site())).encode()])
         return 0
     return run(request, out)
 

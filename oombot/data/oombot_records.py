@@ -15,6 +15,8 @@ import tempfile
 import time
 from typing import Any
 
+from oombot.data.oombot_site import RefusedError
+
 ROOT_STATE = "/var/lib/oombot-helper"
 KEEP_S = 30 * 86400
 HOUR_S = 3600
@@ -22,14 +24,6 @@ MAX_RECORDS = 5000
 REQUEST_ID = re.compile(r"[A-Za-z0-9_-]{8,64}")
 TEMPORARY = ".new-"
 OURS = re.compile(rf"{REQUEST_ID.pattern}|{re.escape(TEMPORARY)}[a-z0-9_]{{1,16}}")
-
-
-class RefusedError(Exception):
-    """The request must not be run; nothing was."""
-
-
-class StepError(Exception):
-    """A step could not be done; what it says is shown to people."""
 
 
 def state_directory() -> str:

@@ -2,9 +2,9 @@
 
 from collections.abc import Iterable
 
-from oombot.config import Approvers
 from oombot.doctor.gathered import Fault, Gathered, GroupFacts, PersonFacts, SlackFacts
 from oombot.doctor.shape import BotCheck, Line, ok, unknown, warning, wrong
+from oombot.rights import Approvers
 
 _NOBODY = "no approved change can ever run: nobody is there to approve it"
 

@@ -2,19 +2,31 @@
 
 from collections import deque
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
 
 from oombot import triage
+from oombot.engine import plans
 from oombot.engine.context import Context
 from oombot.engine.drafts import incident_key
 from oombot.engine.looks import AGAIN_S, Looks
 from oombot.engine.readings import Readings
-from oombot.errors import RefusedError, UnknownHostError
+from oombot.errors import HostError, RefusedError, UnknownHostError
 from oombot.following import STORM, Card, Digest
 from oombot.model import Draft, Gap, HostSnapshot, Incident
 
 EARLIER_S = 7 * 86400.0
 RECENT_S = 600.0
 RECENT_KILLS = 200
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Offer:
+    """A remedy worth a button under a card."""
+
+    remediation: str
+    params: Any
+    title: str
 
 
 class Cards:
@@ -38,7 +50,10 @@ class Cards:
         """The card as a message; without a snapshot it says what the log alone says, and `unread` why."""
         if earlier is None:
             earlier = await self.earlier(incident.host)
-        return self._drawn(incident, snapshot=snapshot, replayed=replayed, unread=unread, earlier=earlier)
+        offers = [] if snapshot is None else await self.offers(incident, snapshot)
+        return self._drawn(
+            incident, snapshot=snapshot, replayed=replayed, unread=unread, earlier=earlier, offers=offers
+        )
 
     def _drawn(
         self,
@@ -48,6 +63,7 @@ class Cards:
         replayed: bool,
         unread: str,
         earlier: Sequence[Incident],
+        offers: Sequence[Offer] = (),
     ) -> Draft:
         story = self._story(incident, snapshot=snapshot, unread=unread, earlier=earlier)
         view = self._ctx.views.incident(
@@ -56,7 +72,7 @@ class Cards:
             mode=self._ctx.settings.mode,
             late=story.late,
             replayed=replayed or (snapshot is not None and snapshot.replayed),
-            suggestion=self._suggestion(incident, snapshot),
+            suggestion=offers[0].title if offers else None,
             runbook=self._runbook(incident.host),
         )
         return Draft(key=incident_key(incident.id), channel=incident.channel, view=view)
@@ -157,32 +173,26 @@ class Cards:
         await self._ctx.store.put_messages([draft])
         self._ctx.wake.set()
 
-    def suggested(self, incident: Incident, snapshot: HostSnapshot) -> tuple[str, object] | None:
-        """The first remediation that offers something for this kill: (name, params)."""
+    async def offers(self, incident: Incident, snapshot: HostSnapshot) -> list[Offer]:
+        """What remediations suggest for this kill and could do right now, each proved by a whole plan."""
+        found, policy = [], self._ctx.settings.policy
         for name, remediation in self._ctx.remediations.items():
             params = remediation.suggest(incident.kill, snapshot)
-            if params is not None:
-                return name, params
-        return None
+            if params is None:
+                continue
+            try:
+                closer = await self._readings.closer(snapshot, remediation.look(params, snapshot))
+                plan = plans.make(remediation, params, closer, policy, tag="suggested")
+            except (RefusedError, HostError):
+                continue  # what can not be done now is not offered
+            found.append(Offer(remediation=name, params=params, title=plan.title))
+        return found
 
     def _runbook(self, host: str) -> str | None:
         """The link of the host's group; a kill of a host that was taken out since has none."""
         try:
             return self._ctx.settings.runbook(host)
         except UnknownHostError:
-            return None
-
-    def _suggestion(self, incident: Incident, snapshot: HostSnapshot | None) -> str | None:
-        if snapshot is None:
-            return None
-        found = self.suggested(incident, snapshot)
-        if found is None:
-            return None
-        name, params = found
-        remediation = self._ctx.remediations[name]
-        try:
-            return remediation.title(params, remediation.inspect(params, snapshot))
-        except RefusedError:
             return None
 
 

@@ -26,6 +26,7 @@ class Context:
     detectors: Mapping[str, Detector]
     remediations: Mapping[str, Remediation]
     helper_source: str
+    look_source: str
     clock: Callable[[], float]
     new_id: Callable[[], str]
     spawn: Callable[[Coroutine[Any, Any, None]], None]

@@ -15,7 +15,8 @@ from oombot.engine.readings import Readings
 from oombot.engine.remedies import Remedies
 from oombot.errors import ConfigError, HostError, OombotError, RefusedError
 from oombot.inventory.roster import Selection
-from oombot.model import Audit, Draft, HostSnapshot, Incident, Json, Person
+from oombot.model import Draft, HostSnapshot, Incident, Json
+from oombot.proposals import Audit, Person
 
 ANSWER_WITHIN_S = 8.0  # a person waits no longer for a host: what is stored is shown, and edited later
 LATE_ANSWER_S = 120.0
@@ -203,13 +204,13 @@ class Desk:
     async def _propose(self, visit: Visit, incident_id: str) -> None:
         incident = await self._incident(incident_id)
         snapshot = await self.readings.now(incident.host, asked=True)
-        found = self.cards.suggested(incident, snapshot)
-        if found is None:
+        found = await self.cards.offers(incident, snapshot)
+        if not found:
             raise RefusedError(
                 "The host has changed: there is nothing to suggest any more. Nothing was proposed."
             )
         request = await self.remedies.propose(
-            incident.host, found[0], found[1], visit.person, incident_id=incident.id
+            incident.host, found[0].remediation, found[0].params, visit.person, incident_id=incident.id
         )
         await visit.say(
             self.context.views.notice(f"Proposed: {request.plan.title}. The plan is in the thread."), False

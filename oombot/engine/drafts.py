@@ -5,7 +5,8 @@ from typing import Any
 from oombot import policy
 from oombot.engine.context import Context
 from oombot.lifecycle import may_move
-from oombot.model import Audit, Draft, Request
+from oombot.model import Draft
+from oombot.proposals import Audit, Request
 
 
 def incident_key(incident_id: str) -> str:

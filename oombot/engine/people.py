@@ -2,7 +2,7 @@
 
 from oombot.engine.context import Context
 from oombot.errors import ChatError, NotApproverError
-from oombot.model import Person
+from oombot.proposals import Person
 
 
 class People:

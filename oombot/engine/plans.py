@@ -4,26 +4,33 @@ import hashlib
 import json
 from collections.abc import Iterable
 from dataclasses import asdict, replace
-from typing import Any, Literal
+from typing import Any
 
-from oombot.config import Policy
 from oombot.errors import RefusedError
-from oombot.model import Check, Command, HostSnapshot, Json, Plan, Request, Step
+from oombot.model import Command, HostSnapshot, Json
+from oombot.proposals import Check, Plan, Request, Step
 from oombot.remediations.shape import Remediation
+from oombot.rights import Policy
 
 REPLAYED = " (replayed: a recording, no real host)"
 
 
-def make(remediation: Remediation, params: Any, snapshot: HostSnapshot, policy: Policy) -> Plan:
-    """Inspect, check, plan; RefusedError when a guard rail says no or there is nothing to do."""
+def make(remediation: Remediation, params: Any, snapshot: HostSnapshot, policy: Policy, *, tag: str) -> Plan:
+    """Inspect, check, plan; RefusedError when a guard rail says no or there is nothing to do.
+
+    `snapshot` holds the details that `remediation.look` asks for; `tag` is the request's id.
+    """
     seen = remediation.inspect(params, snapshot)
     checks = tuple(remediation.preflight(params, seen, policy))
     refuse(checks)
-    steps = tuple(remediation.plan(params, seen))
+    risk, risk_why = remediation.risk(params, seen)
+    if risk == "black":
+        raise RefusedError(f"Refused for everybody, nothing was proposed: {risk_why}.")
+    steps = tuple(remediation.plan(params, seen, tag))
     before = remediation.state(params, seen)
     if not steps:
         raise RefusedError(f"Nothing to do: {before} already.")
-    risk: Literal["amber", "red"] = "red" if remediation.risk(params, seen) == "red" else "amber"
+    lasting, lasts = remediation.lasts(params, seen)
     return _digested(
         Plan(
             host=snapshot.host,
@@ -36,16 +43,21 @@ def make(remediation: Remediation, params: Any, snapshot: HostSnapshot, policy: 
             checks=checks,
             effect=tuple(remediation.effect(params, seen)),
             before=before,
-            after=remediation.wanted(params),
-            lasts=remediation.lasts,
+            after=remediation.wanted(params, seen),
+            lasts=lasts,
             risk=risk,
             mitigation=remediation.mitigation,
             digest="",
+            lasting=lasting,
+            risk_why=risk_why,
+            unit=remediation.unit(params, seen),
+            evidence=tuple(remediation.evidence(params, seen)),
+            settle_s=remediation.settle_s,
         )
     )
 
 
-def undo(remediation: Remediation, plan: Plan, snapshot: HostSnapshot, policy: Policy) -> Plan:
+def undo(remediation: Remediation, plan: Plan, snapshot: HostSnapshot, policy: Policy, *, tag: str) -> Plan:
     """The plan that puts back what `plan` changed; RefusedError when its target is gone or it can not be undone.
 
     While the change still stands, these are the undo commands that were approved with it, in reverse. When
@@ -56,24 +68,38 @@ def undo(remediation: Remediation, plan: Plan, snapshot: HostSnapshot, policy: P
     now = remediation.state(params, seen)
     if now == plan.before:
         raise RefusedError(f"Nothing to undo: {now} already.")
-    if any(step.undo is None for step in plan.steps):
-        raise RefusedError("A step of this change can not be undone.")
+    undone = [step for step in reversed(plan.steps) if step.undo is not None]
+    if not undone:
+        raise RefusedError("This change can not be undone: it left nothing behind that could be put back.")
     title = f"Undo: {plan.title}"
     if now != plan.after:
-        fresh = make(remediation, remediation.back(plan), snapshot, policy)
+        back = remediation.back(plan)
+        if back is None:
+            raise RefusedError(
+                f"Somebody has changed it since oombot wrote {plan.after}; now: {now}. It is not undone by itself."
+            )
+        fresh = make(remediation, back, snapshot, policy, tag=tag)
         note = Check(ok=None, text=f"somebody has changed it since oombot wrote {plan.after}; now: {now}")
         return replace(fresh, title=title, checks=(*fresh.checks, note))
+    checks = (
+        Check(ok=True, text=f"it still reads what was written ({plan.after})"),
+        *remediation.undoable(plan, seen),
+    )
+    refuse(checks)
     return _digested(
         replace(
             plan,
             title=title,
             boot_id=snapshot.boot_id,
-            steps=tuple(_reversed(step) for step in reversed(plan.steps)),
-            checks=(Check(ok=True, text=f"it still reads what was written ({plan.after})"),),
+            steps=tuple(_reversed(step) for step in undone),
+            checks=checks,
             effect=(f"Puts back {plan.before}",),
             before=now,
             after=plan.before,
-            risk="red",
+            risk="red" if plan.risk == "red" else "amber",
+            risk_why=f"it puts back what a {plan.risk} change did",
+            evidence=tuple(remediation.evidence(params, seen)),
+            back_after_s=None,
         )
     )
 
@@ -140,6 +166,7 @@ def _digested(plan: Plan) -> Plan:
         "remediation": plan.remediation,
         "params": plan.params,
         "before": plan.before,
+        "back_after_s": plan.back_after_s,
         "steps": [[_command(step.do), _command(step.undo)] for step in plan.steps],
     }
     text = json.dumps(bound, sort_keys=True, separators=(",", ":"), ensure_ascii=True)

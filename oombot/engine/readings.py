@@ -1,12 +1,15 @@
 """Reading a host: one round trip, parsed; the last answer is kept for when the host stops answering."""
 
 from dataclasses import replace
+from typing import Any
 
 from oombot import facts, helper_call
+from oombot.details import Look
 from oombot.engine.context import Context
 from oombot.errors import CommandFailedError
 from oombot.model import Entry, HostSnapshot, OomKill
 from oombot.oom_report import OomReportParser
+from oombot.remediations.shape import Remediation
 from oombot.sameness import merged
 
 
@@ -37,6 +40,33 @@ class Readings:
             )
         await self._ctx.store.save_snapshot(host, taken_s, result.stdout)
         return snapshot
+
+    async def closer(
+        self, snapshot: HostSnapshot, look: Look, *, timeout_s: float | None = None, asked: bool = False
+    ) -> HostSnapshot:
+        """The same snapshot with what a remedy wants to know besides; HostError when the host does not say it."""
+        if not look.parts:
+            return snapshot
+        settings, host = self._ctx.settings, snapshot.host
+        command = helper_call.look(settings.helpers_of(host), self._ctx.look_source, look)
+        result = await self._ctx.hosts.run(
+            host, command, timeout_s=timeout_s or settings.read_timeout_s, asked=asked
+        )
+        details = helper_call.looked(result.stdout)
+        if details is None:
+            said = result.stderr.decode(errors="replace").strip()[-200:]
+            raise CommandFailedError(
+                f"{host} did not answer a closer look (exit {result.exit_status}: {said or 'no output'})",
+                fix=f"python3 must be there; where helpers are installed: oombot sudoers {host} --apply",
+            )
+        return replace(snapshot, details=details)
+
+    async def seen(
+        self, host: str, remediation: Remediation, params: Any, *, asked: bool = False
+    ) -> HostSnapshot:
+        """A fresh reading with the details that this remedy needs for these parameters."""
+        snapshot = await self.now(host, asked=asked)
+        return await self.closer(snapshot, remediation.look(params, snapshot), asked=asked)
 
     async def last(self, host: str) -> HostSnapshot | None:
         """The last stored reading, however old; None when there never was one."""

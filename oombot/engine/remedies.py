@@ -18,7 +18,7 @@ from oombot.errors import (
     RefusedError,
 )
 from oombot.lifecycle import CHANGED, SAID, UNDOING
-from oombot.model import Audit, Person, Plan, Request
+from oombot.proposals import Audit, Person, Plan, Request
 
 
 class Remedies:
@@ -36,9 +36,10 @@ class Remedies:
         if settings.mode == "observe":
             raise RefusedError("oombot runs in observe mode: it proposes nothing. (mode: propose or apply)")
         await self._people.check(person)
-        snapshot = await self._readings.now(host, asked=True)
-        plan = plans.make(self._ctx.remediations[remediation], params, snapshot, settings.policy)
-        return await self._post(plan, person, incident_id=incident_id, undo_of=None)
+        request_id, fix = self._ctx.new_id(), self._ctx.remediations[remediation]
+        snapshot = await self._readings.seen(host, fix, params, asked=True)
+        plan = plans.make(fix, params, snapshot, settings.policy, tag=request_id)
+        return await self._post(request_id, plan, person, incident_id=incident_id, undo_of=None)
 
     async def approve(self, request_id: str, person: Person) -> Request:
         """Record the one approval that counts and start the run; every refusal is a DecisionError."""
@@ -95,10 +96,13 @@ class Remedies:
         if any(earlier.state in UNDOING for earlier in await self._ctx.store.undo_requests(request.id)):
             raise await self._undone(request.id)  # asked again in the transaction that adds the undo
         remediation = self._ctx.remediations[request.plan.remediation]
-        snapshot = await self._readings.now(request.plan.host, asked=True)
-        plan = plans.undo(remediation, request.plan, snapshot, settings.policy)
+        request_id, params = self._ctx.new_id(), remediation.params(**request.plan.params)
+        snapshot = await self._readings.seen(request.plan.host, remediation, params, asked=True)
+        plan = plans.undo(remediation, request.plan, snapshot, settings.policy, tag=request_id)
         alone = policy.may_undo(settings.policy, person.user_id, await self._people.groups(person))
-        undoing = await self._post(plan, person, incident_id=request.incident_id, undo_of=request.id)
+        undoing = await self._post(
+            request_id, plan, person, incident_id=request.incident_id, undo_of=request.id
+        )
         if alone.allowed and plans.reverses(plan, request) and settings.mode == "apply":
             return await self._take(undoing, person)
         return undoing
@@ -126,11 +130,11 @@ class Remedies:
         return approved
 
     async def _post(
-        self, plan: Plan, person: Person, *, incident_id: str | None, undo_of: str | None
+        self, request_id: str, plan: Plan, person: Person, *, incident_id: str | None, undo_of: str | None
     ) -> Request:
         settings, now = self._ctx.settings, self._ctx.clock()
         request = Request(
-            id=self._ctx.new_id(),
+            id=request_id,
             state="pending",
             plan=plan,
             requester=person.user_id,

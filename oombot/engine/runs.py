@@ -23,7 +23,8 @@ from oombot.errors import (
     RefusedError,
 )
 from oombot.lifecycle import UNFINISHED
-from oombot.model import Draft, HostSnapshot, Person, Plan, Request
+from oombot.model import Draft, HostSnapshot
+from oombot.proposals import Person, Plan, Request
 
 RUN_TIMEOUT_S = 120.0
 RESULT_TIMEOUT_S = 20.0
@@ -94,13 +95,13 @@ class Runs:
         await self._outbox.settled(f"plan:{request.id}", within_s=BUTTONS_GONE_WITHIN_S)
         try:
             await self._still_allowed(request)
-            before = await self._readings.now(request.plan.host, asked=True)
-            fresh = await self._replan(request, before)
+            before = await self._seen(request.plan, asked=True)
+            fresh = await self._replan(request, before, request.id)
         except (HostError, DecisionError) as error:
             await self._move(request, "failed", note=f"not run: {error}")
             return
         if fresh.digest != request.plan.digest:
-            await self._stale(request, fresh)
+            await self._stale(request, before)
             return
         if await self._late(request):  # the reading may have taken its time
             return
@@ -144,7 +145,14 @@ class Runs:
         if not ruling.allowed:
             raise NotApproverError(ruling.rule)
 
-    async def _replan(self, request: Request, snapshot: HostSnapshot) -> Plan:
+    async def _seen(self, plan: Plan, *, asked: bool = False) -> HostSnapshot:
+        """A fresh reading of the plan's host, with the details that its remedy needs."""
+        remediation = self._ctx.remediations[plan.remediation]
+        return await self._readings.seen(
+            plan.host, remediation, remediation.params(**plan.params), asked=asked
+        )
+
+    async def _replan(self, request: Request, snapshot: HostSnapshot, tag: str) -> Plan:
         """The same plan from a fresh reading, to compare digests."""
         plan = request.plan
         remediation = self._ctx.remediations[plan.remediation]
@@ -152,22 +160,23 @@ class Runs:
             original = await self._ctx.store.request(request.undo_of)
             if original is None:
                 raise PlanStaleError
-            return plans.undo(remediation, original.plan, snapshot, self._ctx.settings.policy)
+            return plans.undo(remediation, original.plan, snapshot, self._ctx.settings.policy, tag=tag)
         params = remediation.params(**plan.params)
-        return plans.make(remediation, params, snapshot, self._ctx.settings.policy)
+        return plans.make(remediation, params, snapshot, self._ctx.settings.policy, tag=tag)
 
-    async def _stale(self, request: Request, fresh: Plan) -> None:
+    async def _stale(self, request: Request, snapshot: HostSnapshot) -> None:
         """The host changed since the plan was shown: show the new plan, which needs an approval of its own."""
-        now = self._ctx.clock()
+        now, request_id = self._ctx.clock(), self._ctx.new_id()
         again = replace(
             request,
-            id=self._ctx.new_id(),
+            id=request_id,
             state="pending",
-            plan=fresh,
+            plan=await self._replan(request, snapshot, request_id),
             created_s=now,
             expires_s=now + self._ctx.settings.policy.approve_within_s,
             approver=None,
             decided_s=None,
+            voters=(),
             evidence={},
         )
         note = "not run: the host has changed since. The new plan follows."
@@ -283,11 +292,11 @@ class Runs:
             )
 
     async def _verify(self, request: Request, before: HostSnapshot | None) -> None:
-        await asyncio.sleep(SETTLE_S)
         plan = request.plan
+        await asyncio.sleep(plan.settle_s)
         remediation = self._ctx.remediations[plan.remediation]
         try:
-            after = await self._read_back(plan.host)
+            after = await self._read_back(plan)
             problems = plans.problems_after(remediation, plan, before or after, after)
             reads = plans.state(remediation, plan, after)
         except (HostError, RefusedError) as error:
@@ -297,16 +306,16 @@ class Runs:
         evidence = {**request.evidence, "after": reads, "problems": problems}
         await self._finish(request, "contradicted" if problems else "verified", evidence)
 
-    async def _read_back(self, host: str) -> HostSnapshot:
+    async def _read_back(self, plan: Plan) -> HostSnapshot:
         """Read the host; one that is slow just now is asked again."""
         for wait_s in self._again_s[:READ_BACK_TRIES]:
             try:
-                return await self._readings.now(host)
+                return await self._seen(plan)
             except HostError as error:
                 if not error.temporary:
                     raise
                 await asyncio.sleep(wait_s)
-        return await self._readings.now(host)
+        return await self._seen(plan)
 
     async def _finish(self, request: Request, state: str, evidence: Mapping[str, Any]) -> None:
         evidence = {"at_s": self._ctx.clock(), **evidence}

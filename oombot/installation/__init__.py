@@ -3,7 +3,7 @@
 from oombot.installation.changes import Present, installing, left_over, present, removing
 from oombot.installation.layout import Identity, Layout, layout
 from oombot.installation.shell import install_script, look_script, remove_script
-from oombot.installation.sources import act_program, act_source, expected_versions, read_program
+from oombot.installation.sources import act_program, act_source, expected_versions, look_source, read_program
 
 __all__ = [
     "Identity",
@@ -17,6 +17,7 @@ __all__ = [
     "layout",
     "left_over",
     "look_script",
+    "look_source",
     "present",
     "read_program",
     "remove_script",

@@ -12,8 +12,18 @@ from oombot.facts import settings as host_settings
 
 SHEBANG: Final = "#!/usr/bin/python3 -I\n"
 _MAIN: Final = '\n\nif __name__ == "__main__":\n    raise SystemExit(serve())\n'
-_ACT: Final = ("oombot_helper.py", "oombot_records.py", "oombot_policy.py", "oombot_verbs.py")
-_READ: Final = ("oombot_read.py", "oombot_lines.py")
+# the first names the program; each of the others stands after what it imports
+_ACT: Final = (
+    "oombot_helper.py",
+    "oombot_site.py",
+    "oombot_shape.py",
+    "oombot_records.py",
+    "oombot_policy.py",
+    "oombot_adj.py",
+    "oombot_verbs.py",
+)
+_LOOK: Final = ("oombot_look.py", "oombot_site.py")
+_READ: Final = ("oombot_read.py", "oombot_lines.py", *_LOOK[1:], _LOOK[0])
 # the parts import one another while they are files of their own
 _SIBLING = re.compile(r"^from oombot\.data\.oombot_[a-z]+ import (?:\([^)]*\)|[^\n(]*)\n", re.MULTILINE)
 _FUTURE: Final = "from __future__ import annotations\n"
@@ -29,6 +39,12 @@ def act_source() -> str:
 def act_program() -> str:
     """The act helper as it is installed."""
     return SHEBANG + act_source() + _MAIN
+
+
+@functools.cache
+def look_source() -> str:
+    """The program that looks closer at a host for a remedy, to be sent along with a call of its `look_main`."""
+    return _joined(_LOOK)
 
 
 @functools.cache

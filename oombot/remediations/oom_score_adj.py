@@ -5,9 +5,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from oombot import badness
-from oombot.config import Policy
 from oombot.errors import ConfigError, RefusedError
-from oombot.model import Check, Command, HostSnapshot, Json, OomKill, Plan, Process, Step
+from oombot.model import Command, HostSnapshot, Json, OomKill, Process
+from oombot.proposals import Check, Lasts, Plan, Risk, Step
+from oombot.remediations.shape import Field, Option, Target, Usual
+from oombot.rights import Policy
 
 LOWEST, HIGHEST = -1000, 1000  # OOM_SCORE_ADJ_MIN and _MAX of include/uapi/linux/oom.h
 GUARDED = -900  # from here on a process is nearly exempt: only with an allow-list
@@ -32,13 +34,31 @@ class Seen:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class OomScoreAdj:
+class OomScoreAdj(Usual):
     """The remediation; see shape.py for what each part means."""
 
     name: str = "oom_score_adj"
+    label: str = "Score of a process"
+    summary: str = "Let the kernel take it sooner or later than others, from now on until it exits."
     params: type[Params] = Params
-    lasts: str = "until the process exits (children started from now on inherit it)"
     mitigation: bool = True
+
+    def unfit(self, snapshot: HostSnapshot, target: Target, policy: Policy) -> str:
+        """It works wherever there are processes."""
+        return "" if snapshot.processes else "no process could be seen"
+
+    def fields(self, snapshot: HostSnapshot, target: Target, policy: Policy) -> list[Field]:
+        """The process and the value."""
+        listed = [p for p in snapshot.processes if target.pid in (None, p.pid) and not p.kernel_thread][:100]
+        options = tuple(
+            Option(value=f"{p.pid}:{p.start_ticks}", label=f"{p.comm} ({p.pid}) adj {p.oom_score_adj}")
+            for p in listed
+        )
+        chosen = f"{target.pid}:{target.start_ticks}" if target.pid is not None else ""
+        return [
+            Field(name="process", label="Process", kind="choice", options=options, initial=chosen),
+            Field(name="value", label="New oom_score_adj", kind="number", lowest=LOWEST, highest=HIGHEST),
+        ]
 
     def parse(self, values: Json) -> Params:
         """Take `process` (PID:START_TICKS) and `value` of the form."""
@@ -132,15 +152,27 @@ class OomScoreAdj:
         """The value that /proc shows."""
         return f"oom_score_adj of pid {params.pid}: {seen.process.oom_score_adj}"
 
-    def wanted(self, params: Params) -> str:
+    def unit(self, params: Params, seen: Seen) -> str:
+        """The unit that the process runs in."""
+        return next(
+            (part for part in (seen.process.cgroup or "").split("/") if part.endswith(".service")), ""
+        )
+
+    def wanted(self, params: Params, seen: Seen) -> str:
         """The value that /proc must show."""
         return f"oom_score_adj of pid {params.pid}: {params.value}"
 
-    def risk(self, params: Params, seen: Seen) -> str:
+    def risk(self, params: Params, seen: Seen) -> tuple[Risk, str]:
         """Lowering shifts the next kill to somebody else: red. Raising: amber."""
-        return "red" if params.value < _adj(seen.process) else "amber"
+        if params.value < _adj(seen.process):
+            return "red", "it lowers a score, so somebody else is killed in its place"
+        return "amber", "it raises a score"
 
-    def plan(self, params: Params, seen: Seen) -> list[Step]:
+    def lasts(self, params: Params, seen: Seen) -> tuple[Lasts, str]:
+        """As long as the process."""
+        return "process", "until the process exits (children started from now on inherit it)"
+
+    def plan(self, params: Params, seen: Seen, tag: str) -> list[Step]:
         """One write, undone by writing the value that was seen; neither over a value that nobody has seen."""
         before = _adj(seen.process)
         if before == params.value:

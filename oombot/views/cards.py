@@ -9,7 +9,8 @@ from jinja2 import TemplateError
 
 from oombot.errors import ViewError
 from oombot.following import Digest, Outage
-from oombot.model import Process, Request
+from oombot.model import Process
+from oombot.proposals import Request
 from oombot.triage import Diagnosis, KillStory, Match, Overview
 from oombot.views import contexts
 from oombot.views.contexts import Mode, candidates_of, evidence_of

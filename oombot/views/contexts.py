@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from oombot.following import Digest, DigestLine, Outage
-from oombot.model import Json, Plan, Process, Request
+from oombot.model import Json, Process
+from oombot.proposals import Plan, Request
 from oombot.triage import Diagnosis, KillStory, Match, Overview, size
 
 Mode = Literal["observe", "propose", "apply"]

@@ -11,8 +11,9 @@ import pytest
 from oombot import app
 from oombot.adapters.slack_checks import SlackChecks
 from oombot.adapters.slack_press import Trial, press
-from oombot.config import Approvers, Tokens
+from oombot.config import Tokens
 from oombot.doctor.gathered import ChannelFacts, Fault, SlackFacts
+from oombot.rights import Approvers
 from oombot.views import Views
 from oombot.workspace import Workspace, seed
 

@@ -19,7 +19,8 @@ from oombot.adapters.slack import SlackChat
 from oombot.adapters.slack_listeners import SlackListeners
 from oombot.engine.desk import Desk, Visit
 from oombot.errors import ChatError, ConfigError, UnknownHostError
-from oombot.model import Json, Person
+from oombot.model import Json
+from oombot.proposals import Person
 from oombot.workspace import Workspace, seed
 
 PAYLOADS = Path(__file__).parent / "payloads"

@@ -26,7 +26,8 @@ from oombot.adapters.tables import METADATA
 from oombot.errors import ConfigError, OombotError
 from oombot.following import Digest, Position, StormRule
 from oombot.lifecycle import TRANSITIONS
-from oombot.model import Audit, Check, Command, Draft, Incident, OomKill, Plan, Request, Step, Task
+from oombot.model import Command, Draft, Incident, OomKill, Task
+from oombot.proposals import Audit, Check, Plan, Request, Step
 
 STORM = StormRule()
 

@@ -20,7 +20,7 @@ from oombot.engine.outbox import Outbox
 from oombot.engine.people import People
 from oombot.engine.remedies import Remedies
 from oombot.engine.runs import Runs
-from oombot.model import Person
+from oombot.proposals import Person
 from oombot.remediations.oom_score_adj import Params
 from oombot.views import Views
 from tests.fakes import TEAM, Clock, FakeChat, FakeMachine, Spawned
@@ -109,6 +109,7 @@ async def build(
             detectors={},
             remediations=catalog.remediations(),
             helper_source="",
+            look_source="",
             clock=clock,
             new_id=lambda: f"{prefix}-{next(ids):06d}",
             spawn=spawned,

@@ -104,6 +104,7 @@ async def play(source: Source) -> list[Any]:
             detectors=catalog.detectors(),
             remediations={},
             helper_source="",
+            look_source="",
             clock=Clock(),
             new_id=iter(map(str, range(10_000))).__next__,
             spawn=lambda work: work.close(),

@@ -11,7 +11,8 @@ from oombot.engine.answers import Answers, question
 from oombot.engine.desk import Visit
 from oombot.errors import RefusedError
 from oombot.following import Outage, Position
-from oombot.model import Incident, Json, Person
+from oombot.model import Incident, Json
+from oombot.proposals import Person
 from tests.engine.conftest import ADA, BEN, CLEO, Engine
 from tests.examples import a_kill
 

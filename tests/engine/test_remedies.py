@@ -14,7 +14,7 @@ from oombot.errors import (
     PlanExpiredError,
     RefusedError,
 )
-from oombot.model import Person
+from oombot.proposals import Person
 from tests.engine.conftest import ADA, BEN, CLEO, SETTINGS, WANTED, Engine, build
 from tests.fakes import Clock, FakeChat, FakeMachine
 
