@@ -11,20 +11,26 @@ The answer holds a value for each part, in the shape of oombot/details.py, and `
 from __future__ import annotations
 
 import json
-import re
 import sys
 from collections.abc import Callable
 from typing import Any
 
+from oombot.data.oombot_eyes import look_cgroup, look_kernel, look_unit
+from oombot.data.oombot_eyes_swap import look_swap
+from oombot.data.oombot_pending import pending
 from oombot.data.oombot_site import RefusedError, Site, StepError
+from oombot.data.oombot_systemd import UNIT_FORM
 
 LOOKED_AT = ("unit", "cgroup", "folder")
-UNIT_FORM = re.compile(
-    r"[A-Za-z0-9_:][A-Za-z0-9:_.\\@-]{0,246}\.(?:service|slice|scope|socket|timer)", re.ASCII
-)
 
 # each part: a function of the site and the question, giving a plain value of JSON
-LOOKS: dict[str, Callable[[Site, dict[str, str]], Any]] = {}
+LOOKS: dict[str, Callable[[Site, dict[str, str]], Any]] = {
+    "unit": look_unit,
+    "pending": lambda site, _names: pending(site),
+    "cgroup": look_cgroup,
+    "swap": look_swap,
+    "kernel": look_kernel,
+}
 
 
 def look_question(question: Any) -> tuple[list[str], dict[str, str]]:

@@ -19,13 +19,30 @@ _ACT: Final = (
     "oombot_shape.py",
     "oombot_records.py",
     "oombot_policy.py",
+    "oombot_systemd.py",
+    "oombot_pending.py",
     "oombot_adj.py",
+    "oombot_units.py",
+    "oombot_memory.py",
+    "oombot_fstab.py",
+    "oombot_swap.py",
+    "oombot_kernel.py",
+    "oombot_restart.py",
+    "oombot_caches.py",
+    "oombot_timer.py",
     "oombot_verbs.py",
 )
-_LOOK: Final = ("oombot_look.py", "oombot_site.py")
+_LOOK: Final = (
+    "oombot_look.py",
+    "oombot_site.py",
+    "oombot_systemd.py",
+    "oombot_pending.py",
+    "oombot_eyes.py",
+    "oombot_eyes_swap.py",
+)
 _READ: Final = ("oombot_read.py", "oombot_lines.py", *_LOOK[1:], _LOOK[0])
 # the parts import one another while they are files of their own
-_SIBLING = re.compile(r"^from oombot\.data\.oombot_[a-z]+ import (?:\([^)]*\)|[^\n(]*)\n", re.MULTILINE)
+_SIBLING = re.compile(r"^from oombot\.data\.oombot_[a-z_]+ import (?:\([^)]*\)|[^\n(]*)\n", re.MULTILINE)
 _FUTURE: Final = "from __future__ import annotations\n"
 
 

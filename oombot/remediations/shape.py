@@ -54,6 +54,7 @@ class Usual:
     """What most remediations answer; one that inherits from it says only what it knows better."""
 
     settle_s: float = 0.2
+    timed: bool = True
 
     def look(self, params: Any, snapshot: HostSnapshot) -> Look:
         """The reading says it all."""
@@ -103,6 +104,11 @@ class Remediation(Protocol):
     @property
     def settle_s(self) -> float:
         """How long the host is given between the run and the read-back."""
+        ...
+
+    @property
+    def timed(self) -> bool:
+        """Whether it can be asked for a while only, and be put back by a timer on the host."""
         ...
 
     def unfit(self, snapshot: HostSnapshot, target: Target, policy: Policy) -> str:

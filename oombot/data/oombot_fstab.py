@@ -1,0 +1,10 @@
+"""Verbs of fstab: one tagged line of ours, added and removed.
+
+Standard library of Python 3.9+ only; joined with its siblings into one program (oombot/installation/sources.py).
+"""
+
+from __future__ import annotations
+
+from oombot.data.oombot_shape import Verb
+
+FSTAB_VERBS: dict[str, Verb] = {}

@@ -1,0 +1,10 @@
+"""Verbs of swap files: make, grow, switch on and off, remove.
+
+Standard library of Python 3.9+ only; joined with its siblings into one program (oombot/installation/sources.py).
+"""
+
+from __future__ import annotations
+
+from oombot.data.oombot_shape import Verb
+
+SWAP_VERBS: dict[str, Verb] = {}
