@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: bench bench-peers demo test test-lab lint check-tools clean screenshot
+.PHONY: bench bench-peers demo test test-lab test-lab-full lint check-tools clean screenshot
 
 demo: $(STAMP)
 	@$(BIN)/oombot demo
@@ -17,6 +17,11 @@ test: $(STAMP) lint
 test-lab: $(STAMP)
 	$(BIN)/python -m tests.lab.images
 	$(BIN)/python -m pytest tests/lab -m lab $(PYTEST)
+
+# every form of every test, which takes hours: all suites, all crash points
+test-lab-full: export OOMBOT_FULL = 1
+test-lab-full: test-lab
+	$(BIN)/python -m pytest tests/engine/test_cut_matrix.py $(PYTEST)
 
 # make bench BENCH=fleet runs one of them, N=50 a quick look at it: docs/benchmarks.md
 bench: $(STAMP)
