@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, replace
 from typing import Any
 
+from oombot.engine import timebox
 from oombot.errors import RefusedError
 from oombot.model import Command, HostSnapshot, Json
 from oombot.proposals import Check, Plan, Request, Step
@@ -15,10 +16,19 @@ from oombot.rights import Policy
 REPLAYED = " (replayed: a recording, no real host)"
 
 
-def make(remediation: Remediation, params: Any, snapshot: HostSnapshot, policy: Policy, *, tag: str) -> Plan:
+def make(
+    remediation: Remediation,
+    params: Any,
+    snapshot: HostSnapshot,
+    policy: Policy,
+    *,
+    tag: str,
+    back_after_s: int | None = None,
+) -> Plan:
     """Inspect, check, plan; RefusedError when a guard rail says no or there is nothing to do.
 
-    `snapshot` holds the details that `remediation.look` asks for; `tag` is the request's id.
+    `snapshot` holds the details that `remediation.look` asks for; `tag` is the request's id. With `back_after_s`
+    the host puts everything back by itself so many seconds after the run.
     """
     seen = remediation.inspect(params, snapshot)
     checks = tuple(remediation.preflight(params, seen, policy))
@@ -31,6 +41,11 @@ def make(remediation: Remediation, params: Any, snapshot: HostSnapshot, policy: 
     if not steps:
         raise RefusedError(f"Nothing to do: {before} already.")
     lasting, lasts = remediation.lasts(params, seen)
+    if back_after_s is not None:
+        steps += (
+            timebox.last_step(remediation, steps, lasting, snapshot, back_after_s=back_after_s, tag=tag),
+        )
+        checks, lasts = (*checks, timebox.check(back_after_s)), timebox.lasts(back_after_s, lasts)
     return _digested(
         Plan(
             host=snapshot.host,
@@ -51,6 +66,7 @@ def make(remediation: Remediation, params: Any, snapshot: HostSnapshot, policy: 
             lasting=lasting,
             risk_why=risk_why,
             unit=remediation.unit(params, seen),
+            back_after_s=back_after_s,
             evidence=tuple(remediation.evidence(params, seen)),
             settle_s=remediation.settle_s,
         )

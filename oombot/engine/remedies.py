@@ -29,16 +29,26 @@ class Remedies:
         self._ctx, self._readings, self._people, self._runs = context, readings, people, runs
 
     async def propose(
-        self, host: str, remediation: str, params: Any, person: Person, *, incident_id: str | None
+        self,
+        host: str,
+        remediation: str,
+        params: Any,
+        person: Person,
+        *,
+        incident_id: str | None,
+        back_after_s: int | None = None,
     ) -> Request:
-        """Plan a fix on a fresh reading and post it for approval; RefusedError when it can not work."""
+        """Plan a fix on a fresh reading and post it for approval; RefusedError when it can not work.
+
+        With `back_after_s` the host puts it back by itself so many seconds after the run.
+        """
         settings = self._ctx.settings
         if settings.mode == "observe":
             raise RefusedError("oombot runs in observe mode: it proposes nothing. (mode: propose or apply)")
         await self._people.check(person)
         request_id, fix = self._ctx.new_id(), self._ctx.remediations[remediation]
         snapshot = await self._readings.seen(host, fix, params, asked=True)
-        plan = plans.make(fix, params, snapshot, settings.policy, tag=request_id)
+        plan = plans.make(fix, params, snapshot, settings.policy, tag=request_id, back_after_s=back_after_s)
         return await self._post(request_id, plan, person, incident_id=incident_id, undo_of=None)
 
     async def approve(self, request_id: str, person: Person) -> Request:

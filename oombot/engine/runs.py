@@ -162,7 +162,14 @@ class Runs:
                 raise PlanStaleError
             return plans.undo(remediation, original.plan, snapshot, self._ctx.settings.policy, tag=tag)
         params = remediation.params(**plan.params)
-        return plans.make(remediation, params, snapshot, self._ctx.settings.policy, tag=tag)
+        return plans.make(
+            remediation,
+            params,
+            snapshot,
+            self._ctx.settings.policy,
+            tag=tag,
+            back_after_s=plan.back_after_s,
+        )
 
     async def _stale(self, request: Request, snapshot: HostSnapshot) -> None:
         """The host changed since the plan was shown: show the new plan, which needs an approval of its own."""
