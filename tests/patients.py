@@ -1,6 +1,6 @@
 """What a closer look at an ordinary host would say, for tests of remedies on the bot's side.
 
-Each builder gives a healthy value; a test names only what matters to it: `a_unit(active_state="failed")`,
+Each builder gives a healthy value that agrees with `a_process()` of examples.py; a test names only what matters to it: `a_unit(active_state="failed")`,
 `looked_at(a_snapshot(), unit=a_unit(), pending=())`.
 """
 
@@ -31,10 +31,10 @@ CONTROL = tuple(
 
 def a_member(**values: Any) -> Member:
     """A process of the unit."""
-    return replace(Member(pid=4242, start_ticks=9000, comm="java", oom_score_adj=0), **values)
+    return replace(Member(pid=4242, start_ticks=42420, comm="java", oom_score_adj=0), **values)
 
 
-def unit_files(name: str = "web.service", **texts: str) -> tuple[UnitFile, ...]:
+def unit_files(name: str = "api.service", **texts: str) -> tuple[UnitFile, ...]:
     """The files that decide about a unit, none of them there but those given by the last parts of their paths:
     `unit_files(**{"60-oombot.conf": "[Service]\\n…", "etc/50-MemoryMax.conf": "…"})`."""
     found = []
@@ -47,8 +47,8 @@ def unit_files(name: str = "web.service", **texts: str) -> tuple[UnitFile, ...]:
 
 
 def a_unit(**values: Any) -> UnitDetails:
-    """web.service, active, of one java process, without limits."""
-    name = values.get("name", "web.service")
+    """api.service, active, of one java process, without limits."""
+    name = values.get("name", "api.service")
     usual = UnitDetails(
         name=name,
         load_state="loaded",
@@ -77,7 +77,7 @@ def a_unit(**values: Any) -> UnitDetails:
 def a_cgroup(**values: Any) -> CgroupDetails:
     """Its cgroup: 300 MiB, 40 of them droppable, no limits, cgroup v2."""
     usual = CgroupDetails(
-        path="/system.slice/web.service",
+        path="/system.slice/api.service",
         version=2,
         current_b=300 * MIB,
         inactive_file_b=40 * MIB,
