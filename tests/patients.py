@@ -1,7 +1,7 @@
 """What a closer look at an ordinary host would say, for tests of remedies on the bot's side.
 
-Each builder gives a healthy value that agrees with `a_process()` of examples.py; a test names only what matters to it: `a_unit(active_state="failed")`,
-`looked_at(a_snapshot(), unit=a_unit(), pending=())`.
+Each builder gives a healthy value that agrees with `a_process()` of examples.py, and a test names only what matters
+to it: `a_unit(active_state="failed")`, `looked_at(a_snapshot(), unit=a_unit(), pending=())`.
 """
 
 from dataclasses import replace
