@@ -27,6 +27,7 @@ from oombot.engine.answers import Answers
 from oombot.engine.cards import Cards
 from oombot.engine.context import Context
 from oombot.engine.desk import Desk
+from oombot.engine.dialogs import Dialogs
 from oombot.engine.fleet import Fleet
 from oombot.engine.outbox import Outbox
 from oombot.engine.people import People
@@ -78,6 +79,7 @@ def wire(context: Context) -> Bot:
         people=people,
         cards=cards,
         fleet=fleet,
+        dialogs=Dialogs(context=context, readings=readings, remedies=remedies, people=people),
     )
     watch = Watch(context, readings, cards)
     return Bot(

@@ -132,11 +132,13 @@ class FakeMachine:
     on_read: Callable[[], None] = lambda: None
     answer: Json | None = None  # what the helper says instead of the truth
     readings: int = 0
+    twins: bool = False  # a second java runs
 
     def snapshot(self) -> HostSnapshot:
         """What a reading shows."""
         java = a_process(oom_score_adj=self.adj, start_ticks=self.start_ticks)
-        return replace(a_snapshot(java, a_process(7, "sshd")), boot_id=self.boot_id)
+        twins = (a_process(4343, "java"),) if self.twins else ()
+        return replace(a_snapshot(java, *twins, a_process(7, "sshd")), boot_id=self.boot_id)
 
     async def now(self, host: str, *, timeout_s: float | None = None, asked: bool = False) -> HostSnapshot:
         """Stand in for Readings.now."""

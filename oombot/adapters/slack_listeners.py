@@ -14,7 +14,8 @@ from slack_bolt.authorization import AuthorizeResult
 from slack_sdk.web.async_client import AsyncWebClient
 
 from oombot.adapters.slack import CALL_TIMEOUT_S, FOREIGN, SlackChat, chat_error
-from oombot.engine.desk import Desk, Visit
+from oombot.engine.desk import Desk
+from oombot.engine.visits import Visit
 from oombot.errors import ChatError, OombotError
 from oombot.model import Json
 from oombot.proposals import Person
@@ -23,10 +24,10 @@ _ANY_BUTTON = re.compile(r"^.{1,255}$", re.DOTALL)  # the desk knows which butto
 
 
 class _Modal:
-    """The dialog of one trigger."""
+    """The dialog of one trigger, or the one that was pressed in."""
 
-    def __init__(self, chat: SlackChat, trigger_id: str) -> None:
-        self._chat, self._trigger_id, self._view_id = chat, trigger_id, ""
+    def __init__(self, chat: SlackChat, trigger_id: str, view_id: str = "") -> None:
+        self._chat, self._trigger_id, self._view_id = chat, trigger_id, view_id
 
     async def open(self, view: Json) -> None:
         self._view_id = await self._chat.open_view(self._trigger_id, view)
@@ -117,9 +118,9 @@ class SlackListeners:
                 person, str(view.get("private_metadata") or ""), _values(view), say_in
             )
         except OombotError as error:
-            errors = {_first_input(view): f"{error} {error.fix}".strip()}
+            errors = {"": f"{error} {error.fix}".strip()}
         if errors:
-            await ack(response_action="errors", errors=dict(errors))
+            await ack(response_action="errors", errors=_at_inputs(errors, view))
         else:
             await ack()
 
@@ -130,8 +131,10 @@ class SlackListeners:
             if not url or not await self._respond(url, view, replace=replace):
                 await self._alone(channel_id, person.user_id, view)
 
-        modal = _Modal(self._chat, str(body.get("trigger_id") or ""))
-        return Visit(person=person, channel_id=channel_id, say=say, modal=modal)
+        view = body.get("view") or {}
+        modal = _Modal(self._chat, str(body.get("trigger_id") or ""), str(view.get("id") or ""))
+        private = str(view.get("private_metadata") or "")
+        return Visit(person=person, channel_id=channel_id, say=say, modal=modal, private=private)
 
     async def _respond(self, url: str, view: Json, *, replace: bool) -> bool:
         """Answer through the response_url, which works where the bot is no member; false when it is spent."""
@@ -195,10 +198,15 @@ def _channel_id(body: Json) -> str:
     return str(here or "")
 
 
-def _first_input(view: Json) -> str:
-    """The field under which Slack can show an error; it shows none elsewhere."""
-    inputs = (block.get("block_id") for block in view.get("blocks") or [] if block.get("type") == "input")
-    return str(next(inputs, ""))
+def _at_inputs(errors: Json, view: Json) -> dict[str, str]:
+    """Errors at the fields they belong to; at the first where Slack shows no such field."""
+    inputs = [str(one.get("block_id")) for one in view.get("blocks") or [] if one.get("type") == "input"]
+    first = next(iter(inputs), "")
+    shown: dict[str, str] = {}
+    for name, error in errors.items():
+        place = name if name in inputs else first
+        shown[place] = f"{shown[place]} {error}" if place in shown else str(error)
+    return shown
 
 
 def _values(view: Json) -> dict[str, str]:

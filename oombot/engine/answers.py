@@ -4,17 +4,16 @@ import re
 from collections import OrderedDict
 from dataclasses import dataclass, replace
 
-from oombot import badness, triage
+from oombot import triage
 from oombot.config import duration_s
 from oombot.engine.context import Context
 from oombot.engine.readings import Readings
 from oombot.errors import RefusedError
-from oombot.model import HostSnapshot, Incident, Json, OomKill, Process
+from oombot.model import HostSnapshot, Json, OomKill
 from oombot.sameness import same_kill
 
 REMEMBERED = 200
 KNOWN = 500
-CANDIDATES = 50
 _AFTER_COMMA = re.compile(r",\s+")
 _LINK = re.compile(r"<(?:https?://|tel:|mailto:)[^|>]*\|(?P<shown>[^>]*)>")
 
@@ -122,19 +121,6 @@ class Answers:
     def remembered(self, ask: str) -> Question | None:
         """The question behind a Share button."""
         return self._asked.get(ask)
-
-    def candidates(self, snapshot: HostSnapshot, asked: str, incident: Incident | None) -> list[Process]:
-        """Processes worth choosing in the form: those asked for, else the incident's cgroup first, then the largest."""
-        if asked:
-            wanted = {
-                match.process.pid for match in triage.find(snapshot, asked) if match.process is not None
-            }
-            return [p for p in snapshot.processes if p.pid in wanted][:CANDIDATES]
-        scope = incident.kill.oom_memcg if incident is not None else None
-        inside = [r.process for r in badness.ranking(snapshot, cgroup=scope)] if scope else []
-        pids = {process.pid for process in inside}
-        others = [r.process for r in badness.ranking(snapshot) if r.process.pid not in pids]
-        return (inside + others)[:CANDIDATES]
 
     async def _view(self, asked: Question, diagnosis: triage.Diagnosis, *, asker: str | None = None) -> Json:
         ask = self._ctx.new_id()

@@ -3,17 +3,18 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Protocol
 
 from oombot.engine.answers import Answers, Question, question, unlinked
 from oombot.engine.cards import Cards
 from oombot.engine.context import Context
+from oombot.engine.dialogs import BACK, CHOOSE, MEAN, Dialogs
 from oombot.engine.drafts import incident_key
 from oombot.engine.fleet import Fleet, survey_of
 from oombot.engine.people import People
 from oombot.engine.readings import Readings
 from oombot.engine.remedies import Remedies
-from oombot.errors import ConfigError, HostError, OombotError, RefusedError
+from oombot.engine.visits import Say, SayIn, Visit
+from oombot.errors import HostError, OombotError, RefusedError
 from oombot.inventory.roster import Selection
 from oombot.model import Draft, HostSnapshot, Incident, Json
 from oombot.proposals import Audit, Person
@@ -23,31 +24,6 @@ LATE_ANSWER_S = 120.0
 EXCERPT = 2900  # characters of a report that its message holds
 ATTACH_AGAIN_S, ATTACH_TRIES = 0.5, 60
 ATTACHED = "report_attached"
-FORM = "oom_score_adj"  # the remediation that the form of "More fixes…" fills in
-
-Say = Callable[[Json, bool], Awaitable[None]]  # an ephemeral view; true = in place of the one before
-
-
-class Modal(Protocol):
-    """A dialog of the person who pressed: opened at once, filled in later."""
-
-    async def open(self, view: Json) -> None:
-        """Open it; the trigger lives three seconds."""
-        ...
-
-    async def update(self, view: Json) -> None:
-        """Replace its content."""
-        ...
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Visit:
-    """One person doing one thing: who, where, and how to answer them alone."""
-
-    person: Person
-    channel_id: str
-    say: Say
-    modal: Modal
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +37,7 @@ class Desk:
     people: People
     cards: Cards
     fleet: Fleet
+    dialogs: Dialogs
     patience_s: float = ANSWER_WITHIN_S
 
     async def command(self, visit: Visit, text: str) -> None:
@@ -89,37 +66,18 @@ class Desk:
             "share": lambda: self._share(visit, value),
         }
         act = acts.get(action_id)
-        if act is None:
+        if act is None and action_id.startswith((CHOOSE, BACK, MEAN)):
+            await self._guarded(visit)(self.dialogs.press(visit, action_id, value))
+        elif act is None:
             await visit.say(
                 self.context.views.notice("oombot does not know this button. Nothing was done."), False
             )
-            return
-        await self._guarded(visit)(act())
+        else:
+            await self._guarded(visit)(act())
 
-    async def submit(
-        self, person: Person, private: str, values: Json, say_in: Callable[[str, Json], Awaitable[None]]
-    ) -> Json:
-        """The fix form: {} when it was taken (the plan follows), else {block id: what is wrong}."""
-        try:
-            host, incident_id, channel_id = self._unpack(private)
-            params = self.context.remediations[FORM].parse(values)
-        except ConfigError as error:
-            return {problem.partition(": ")[0]: problem.partition(": ")[2] for problem in error.problems}
-        except OombotError as error:
-            return {"process": str(error)}
-
-        async def propose() -> None:
-            try:
-                request = await self.remedies.propose(host, FORM, params, person, incident_id=incident_id)
-                view = self.context.views.notice(
-                    f"Proposed: {request.plan.title}. The plan is in the channel."
-                )
-            except OombotError as error:
-                view = self.context.views.notice(str(error), fix=error.fix)
-            await say_in(channel_id, view)
-
-        self.context.spawn(propose())
-        return {}
+    async def submit(self, person: Person, private: str, values: Json, say_in: SayIn) -> Json:
+        """A form: {} when it was taken (the plan follows), else {block id: what is wrong}; "" is the whole form."""
+        return await self.dialogs.submit(person, private, values, say_in)
 
     # ------------------------------------------------------------ commands
     async def _ask(self, visit: Visit, text: str) -> None:
@@ -182,7 +140,7 @@ class Desk:
         if not words:
             raise RefusedError("Which host? Nothing was done.", fix="/oom fix HOST [PID|NAME|UNIT]")
         host = self.context.settings.host(unlinked(words[0])).name
-        await self._open_fix(visit, host, asked=" ".join(words[1:]), incident=None)
+        await self.dialogs.open(visit, host, asked=" ".join(words[1:]), incident=None)
 
     # ------------------------------------------------------------ presses
     async def _approve(self, visit: Visit, request_id: str) -> None:
@@ -219,31 +177,7 @@ class Desk:
     async def _more_fixes(self, visit: Visit, incident_id: str) -> None:
         await self.people.check(visit.person)
         incident = await self._incident(incident_id)
-        await self._open_fix(visit, incident.host, asked="", incident=incident)
-
-    async def _open_fix(self, visit: Visit, host: str, *, asked: str, incident: Incident | None) -> None:
-        """Open a loading dialog within the trigger's three seconds, then fill it in from a fresh reading."""
-        views = self.context.views
-        await visit.modal.open(views.loading_modal(host))
-        if self.context.settings.mode == "observe":
-            await visit.modal.update(
-                views.fix_refused_modal("oombot runs in observe mode: it proposes nothing.")
-            )
-            return
-        try:
-            snapshot = await self.readings.now(host, asked=True)
-        except HostError as error:
-            await visit.modal.update(views.fix_refused_modal(f"{error} {error.fix}".strip()))
-            return
-        candidates = self.answers.candidates(snapshot, asked, incident)
-        if not candidates:
-            whole = "" if snapshot.processes_whole else " (its process table could not be read whole)"
-            await visit.modal.update(
-                views.fix_refused_modal(f"No process on {host} matches {asked!r}{whole}.")
-            )
-            return
-        private = "|".join((host, incident.id if incident else "", visit.channel_id))
-        await visit.modal.update(views.fix_modal(host, candidates, chosen=None, private=private))
+        await self.dialogs.open(visit, incident.host, asked="", incident=incident)
 
     async def _kernel_report(self, visit: Visit, incident_id: str) -> None:
         """The report in the thread; one that does not fit into a message also as a file, once."""
@@ -318,10 +252,6 @@ class Desk:
         if incident is None:
             raise RefusedError("oombot knows no such kill. Nothing was done.")
         return incident
-
-    def _unpack(self, private: str) -> tuple[str, str | None, str]:
-        host, incident_id, channel_id = (*private.split("|"), "", "")[:3]
-        return self.context.settings.host(host).name, incident_id or None, channel_id
 
     def _host_names(self) -> tuple[str, ...]:
         return tuple(host.name for host in self.context.settings.hosts)

@@ -1,20 +1,21 @@
 """Every message and modal of the bot, by name: pick the context, render, validate."""
 
+import dataclasses
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
 from typing import Any
 
 from jinja2 import TemplateError
 
 from oombot.errors import ViewError
 from oombot.following import Digest, Outage
-from oombot.model import Process
 from oombot.proposals import Request
+from oombot.remediations.shape import Field, Remediation
 from oombot.triage import Diagnosis, KillStory, Match, Overview
-from oombot.views import contexts
-from oombot.views.contexts import Mode, candidates_of, evidence_of
+from oombot.views import contexts, forms
+from oombot.views.contexts import Mode, evidence_of
 from oombot.views.escaping import environment, printed
+from oombot.views.forms import Choice
 from oombot.views.validation import problems_of
 
 _LISTED = 15
@@ -33,7 +34,7 @@ class Views:
 
     def render(self, name: str, context: Any) -> dict[str, Any]:
         """Render `name`.json.j2 with the fields of a frozen context; raise ViewError rather than send rubbish."""
-        variables = {field.name: getattr(context, field.name) for field in fields(context)}
+        variables = {field.name: getattr(context, field.name) for field in dataclasses.fields(context)}
         try:
             text = self._environment.get_template(f"{name}.json.j2").render(variables)
             view: dict[str, Any] = json.loads(
@@ -226,27 +227,19 @@ class Views:
         """Say in the modal why there is nothing to choose."""
         return self.render("modal", contexts.Modal(title="Not possible", sentence=text))
 
-    def fix_modal(
-        self,
-        host: str,
-        candidates: Sequence[Process],
-        *,
-        chosen: str | None = None,
-        value: int | None = None,
-        private: str,
-        error: str = "",
+    def fix_menu(self, host: str, about: str, choices: Sequence[Choice], *, private: str) -> dict[str, Any]:
+        """Every remedy with what it is for, and why some can not work; `about` names what it is for, or is ""."""
+        return self.render("fix_menu", forms.menu_of(host, about, choices, private))
+
+    def fix_targets(self, host: str, asked: str, matches: Sequence[Match], *, private: str) -> dict[str, Any]:
+        """Ask which of several things was meant."""
+        return self.render("fix_targets", forms.targets_of(host, asked, matches, private))
+
+    def fix_form(
+        self, host: str, remedy: Remediation, fields: Sequence[Field], *, private: str, timed: bool = False
     ) -> dict[str, Any]:
-        """Ask for a process and its new oom_score_adj; `chosen` is pid:start_ticks."""
-        listed = candidates_of(candidates)
-        context = contexts.FixModal(
-            host=host,
-            candidates=listed,
-            chosen=next((one for one in listed if one.value == chosen), None),
-            adj=value,
-            private=private,
-            error=error,
-        )
-        return self.render("fix_modal", context)
+        """The form of one remedy, drawn from its fields; `timed` lets it be asked for a while only."""
+        return self.render("fix_form", forms.form_of(host, remedy, fields, private, timed=timed))
 
     def _plan(
         self, request: Request, *, mode: str, approvers: Sequence[str], stale_of: str | None, note: str

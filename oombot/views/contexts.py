@@ -1,13 +1,12 @@
 """What templates are given: frozen values, nothing with a door behind it."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from oombot.following import Digest, DigestLine, Outage
-from oombot.model import Json, Process
+from oombot.model import Json
 from oombot.proposals import Plan, Request
-from oombot.triage import Diagnosis, KillStory, Match, Overview, size
+from oombot.triage import Diagnosis, KillStory, Match, Overview
 
 Mode = Literal["observe", "propose", "apply"]
 _BLOCK_LINES = 7
@@ -199,26 +198,6 @@ class Modal:
     sentence: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Candidate:
-    """A process to choose in the modal; `value` is pid:start_ticks, which names it for good."""
-
-    value: str
-    label: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FixModal:
-    """The modal that asks for a process and its new oom_score_adj."""
-
-    host: str
-    candidates: tuple[Candidate, ...]
-    chosen: Candidate | None
-    adj: int | None
-    private: str
-    error: str
-
-
 def digest_of(digest: Digest) -> DigestCard:
     """Cut the lines into blocks, none longer than Slack takes."""
     parts = tuple(digest.lines[at : at + _BLOCK_LINES] for at in range(0, len(digest.lines), _BLOCK_LINES))
@@ -238,17 +217,6 @@ def outage_of(outage: Outage) -> OutageCard:
         away=len(away),
         returned=len(backs),
         back_s=max(backs, default=None),
-    )
-
-
-def candidates_of(processes: Sequence[Process]) -> tuple[Candidate, ...]:
-    """Label processes so that a person can tell them apart."""
-    return tuple(
-        Candidate(
-            value=f"{process.pid}:{process.start_ticks}",
-            label=f"{process.comm} ({process.pid}) {size(process.rss_kb)} adj {process.oom_score_adj}",
-        )
-        for process in processes[:100]
     )
 
 

@@ -17,14 +17,23 @@ from structlog.testing import capture_logs
 
 from oombot.adapters.slack import SlackChat
 from oombot.adapters.slack_listeners import SlackListeners
-from oombot.engine.desk import Desk, Visit
+from oombot.engine.desk import Desk
+from oombot.engine.visits import Visit
 from oombot.errors import ChatError, ConfigError, UnknownHostError
 from oombot.model import Json
 from oombot.proposals import Person
 from oombot.workspace import Workspace, seed
+from oombot.workspace.block_kit import checked_view
+from oombot.workspace.views import push
 
 PAYLOADS = Path(__file__).parent / "payloads"
-KINDS = ["slash_command", "block_actions_message", "block_actions_ephemeral", "view_submission"]
+KINDS = [
+    "slash_command",
+    "block_actions_message",
+    "block_actions_ephemeral",
+    "block_actions_view",
+    "view_submission",
+]
 # what makes a payload what it is; Slack always sends it, and Bolt routes by it
 NEEDED = {"type", "command", "actions", "view"}
 ADA = Person(user_id=seed.ADA, team_id=seed.TEAM.id, name="ada")
@@ -456,6 +465,26 @@ async def test_submit_that_the_desk_refuses(deaf: SlackListeners, desk: FakeDesk
     shown = json.loads(answer.body)
     assert list(shown["errors"]) == ["process"]
     assert str(error) in shown["errors"]["process"]
+
+
+async def test_errors_that_belong_to_no_field(deaf: SlackListeners, desk: FakeDesk) -> None:
+    """Slack refuses an answer that names a field it does not show: such errors stand under the first one."""
+    desk.errors = {"value": "Not so.", "size": "Too large.", "": "No such remedy."}
+    answer = await dispatch(deaf, payload("view_submission"))
+    assert json.loads(answer.body)["errors"] == {"value": "Not so.", "process": "Too large. No such remedy."}
+
+
+async def test_press_in_a_dialog(ws: Workspace, deaf: SlackListeners, desk: FakeDesk) -> None:
+    """A button inside a dialog brings what the dialog hides, and the dialog can be changed without a trigger."""
+    await dispatch(deaf, payload("block_actions_view"))
+    assert desk.calls == [("press", ADA, "", "fix:swap_file", "swap_file")]
+    assert desk.visits[0].private == '{"host":"host42","channel":"C0ONCALL1"}'
+    opened = push(ws._state, seed.ADA, checked_view(dict(MODAL), kinds=("modal",), files=set()), fresh=True)
+    body = payload("block_actions_view")
+    body["view"]["id"] = opened["id"]
+    await dispatch(deaf, body)
+    await desk.visits[1].modal.update({**MODAL, "title": {"type": "plain_text", "text": "Filled"}})
+    assert (ws.view(seed.ADA) or {})["title"]["text"] == "Filled"
 
 
 async def test_submit_of_an_empty_form(deaf: SlackListeners, desk: FakeDesk) -> None:

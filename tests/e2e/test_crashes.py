@@ -7,6 +7,7 @@ import pytest
 
 from oombot.pit import Pit
 from tests.e2e.conftest import ADA, BEN, Bot, until
+from tests.forms import fill_in, offered
 
 pytestmark = pytest.mark.kill
 
@@ -72,15 +73,10 @@ async def test_between_approve_and_proof(bot: Bot, small_cgroup: Pit, place: str
 
 
 async def _propose(bot: Bot, pid: int, value: int) -> None:
-    await bot.workspace.slash(ADA, "oncall", f"/oom fix testbox {pid}")
-    view = await until(lambda: (v := bot.workspace.view(ADA)) and v["callback_id"] == "fix" and v)
-    option = _options(view)[0]
-    assert await bot.workspace.submit(ADA, {"process": option, "value": str(value)}) == {}
+    def values(form: dict) -> dict:
+        return {"process": offered(form, "process")[0], "value": str(value)}
 
-
-def _options(view: dict) -> list[str]:
-    [select] = [b for b in view["blocks"] if b.get("block_id") == "process"]
-    return [option["value"] for option in select["element"]["options"]]
+    assert await fill_in(bot.workspace, ADA, f"/oom fix testbox {pid}", "oom_score_adj", values) == {}
 
 
 def _plan(bot: Bot) -> dict | None:

@@ -15,6 +15,7 @@ from oombot.engine.answers import Answers
 from oombot.engine.cards import Cards
 from oombot.engine.context import Context
 from oombot.engine.desk import Desk
+from oombot.engine.dialogs import Dialogs
 from oombot.engine.fleet import Fleet, Pace
 from oombot.engine.outbox import Outbox
 from oombot.engine.people import People
@@ -131,6 +132,7 @@ async def build(
             people=people,
             cards=cards,
             fleet=fleet,
+            dialogs=Dialogs(context=context, readings=readings, remedies=remedies, people=people),
         )
         made = Engine(
             context=context,

@@ -8,7 +8,7 @@ import pytest
 
 from oombot.engine import desk as desk_module
 from oombot.engine.answers import Answers, question
-from oombot.engine.desk import Visit
+from oombot.engine.visits import Visit
 from oombot.errors import RefusedError
 from oombot.following import Outage, Position
 from oombot.model import Incident, Json
@@ -25,6 +25,7 @@ class Person1:
     said: list[Json] = field(default_factory=list)
     replaced: list[Json] = field(default_factory=list)
     modals: list[Json] = field(default_factory=list)
+    private: str = ""
 
     async def say(self, view: Json, replace: bool) -> None:
         (self.replaced if replace else self.said).append(view)
@@ -37,7 +38,9 @@ class Person1:
 
     @property
     def visit(self) -> Visit:
-        return Visit(person=self.person, channel_id="C0ONCALL1", say=self.say, modal=self)
+        return Visit(
+            person=self.person, channel_id="C0ONCALL1", say=self.say, modal=self, private=self.private
+        )
 
     @property
     def last(self) -> str:
@@ -140,45 +143,6 @@ async def test_strangers_get_no_answer_about_hosts(engine: Engine) -> None:
     eve = Person1(person=Person(user_id="U0ADA0001", team_id="T0FOREIGN"))
     await engine.desk.command(eve.visit, "host42")
     assert "full members" in eve.last
-
-
-async def test_propose_from_the_form(engine: Engine) -> None:
-    """The form proposes; wrong fields are named and nothing is proposed."""
-    shown: list[Json] = []
-
-    async def say_in(channel_id: str, view: Json) -> None:
-        shown.append(view)
-
-    wrong = await engine.desk.submit(ADA, "host42||C0ONCALL1", {"process": "x", "value": "5"}, say_in)
-    assert set(wrong) == {"process"}
-    taken = await engine.desk.submit(
-        ADA, "host42||C0ONCALL1", {"process": "4242:42420", "value": "500"}, say_in
-    )
-    await engine.finish()
-    assert taken == {}
-    assert "Proposed" in str(shown)
-    assert len(await engine.store.requests(("pending",))) == 1
-
-
-async def test_form_of_a_refused_value_says_why(engine: Engine) -> None:
-    """A guard rail that refuses after the form is answered to the person."""
-    shown: list[Json] = []
-
-    async def say_in(channel_id: str, view: Json) -> None:
-        shown.append(view)
-
-    await engine.desk.submit(ADA, "host42||C0ONCALL1", {"process": "4242:42420", "value": "-1000"}, say_in)
-    await engine.finish()
-    assert "adj_minus_1000" in str(shown)
-
-
-async def test_fix_opens_a_form_with_processes(engine: Engine) -> None:
-    """`/oom fix host42` opens a loading dialog at once, then the form."""
-    ada = Person1()
-    await engine.desk.command(ada.visit, "fix host42")
-    assert ada.modals[-1]["callback_id"] == "fix"
-    assert "4242:42420" in str(ada.modals[-1])
-    assert len(ada.modals) == 2
 
 
 async def test_presses_are_all_answered(engine: Engine) -> None:

@@ -6,6 +6,7 @@ import shlex
 from pathlib import Path
 from typing import Any
 
+from tests.forms import fill_in, offered
 from tests.lab.images import key
 from tests.lab.machine import Machine
 from tests.lab.product import Product
@@ -123,11 +124,15 @@ async def test_kill_to_undo_by_two_identities(debian: Machine, product: Product,
     assert (kill.pid, kill.name, kill.rss_kib) == (logged.pid, logged.name, logged.rss_kib)
     pid = (await debian.sh("systemctl show -P MainPID leaky")).strip()
 
-    await product.workspace.slash(ADA, "oncall", f"/oom fix web {pid}")
-    view = await product.until(lambda: _view(product), what="the form")
-    [select] = [block for block in view["blocks"] if block.get("block_id") == "process"]
-    option = select["element"]["options"][0]["value"]
-    assert await product.workspace.submit(ADA, {"process": option, "value": "400"}) == {}
+    errors = await fill_in(
+        product.workspace,
+        ADA,
+        f"/oom fix web {pid}",
+        "oom_score_adj",
+        lambda form: {"process": offered(form, "process")[0], "value": "400"},
+        within_s=120,
+    )
+    assert errors == {}
     plan = (await product.until(lambda: _told(product, "Approval needed"), what="the plan"))[-1]
     assert f"a login of their own, {ACT}" in str(plan)
     await product.workspace.click(BEN, "oncall", plan["ts"], "approve")
@@ -142,11 +147,6 @@ async def test_kill_to_undo_by_two_identities(debian: Machine, product: Product,
     await product.workspace.click(BEN, "oncall", outcome["ts"], "undo")
     await product.until(lambda: len(_told(product, "✅ verified")) == 2, what="the undo's proof")
     assert await site.adj(pid) == 0
-
-
-def _view(product: Product) -> Any:
-    view = product.workspace.view(ADA)
-    return view if view and view["callback_id"] == "fix" else None
 
 
 def _told(product: Product, words: str) -> list[dict[str, Any]]:

@@ -4,7 +4,11 @@ import json
 
 import pytest
 
+from oombot.remediations.oom_score_adj import REMEDIATION as REMEDY
+from oombot.remediations.shape import Field, Option, Target
+from oombot.rights import Policy
 from oombot.triage import about_kill, diagnose
+from oombot.views import Choice
 
 RUN = {"runs": [{"argv": ["set-adj"], "exit_status": 0, "output": "ok"}]}
 
@@ -344,23 +348,41 @@ def test_outcome(views, nouns):
     assert buttons(views.outcome(request, undo=False, now_s=nouns.NOW_S)) == {}
 
 
-def test_modal(views, nouns):
-    """The modal names each process for good, keeps the choice and takes numbers from −1000 to 1000."""
-    view = views.fix_modal(
-        "host42", nouns.snapshot().processes, chosen="900:1900", value=-500, private="opaque"
-    )
-    select, number = (block["element"] for block in view["blocks"][1:])
-    assert [block["block_id"] for block in view["blocks"][1:]] == ["process", "value"]
+def test_form(views, nouns):
+    """The form has a block of each field's name, keeps what was chosen, and takes numbers within their bounds."""
+    fields = REMEDY.fields(nouns.snapshot(), Target(pid=900, start_ticks=1900), Policy())
+    view = views.fix_form("host42", REMEDY, fields, private="opaque")
+    inputs = [block for block in view["blocks"] if block["type"] == "input"]
+    assert [block["block_id"] for block in inputs] == ["process", "value"]
+    select, number = (block["element"] for block in inputs)
     assert (view["callback_id"], view["private_metadata"]) == ("fix", "opaque")
     assert select["initial_option"]["value"] == "900:1900"
-    assert select["initial_option"]["text"]["text"] == "nginx (900) 17 MiB adj 0"
-    assert (number["min_value"], number["max_value"], number["initial_value"]) == ("-1000", "1000", "-500")
+    assert (number["min_value"], number["max_value"]) == ("-1000", "1000")
 
 
-def test_hundreds_of_processes_fit_the_modal(views, nouns):
-    """Slack takes a hundred options; the first hundred are offered."""
-    view = views.fix_modal("host42", [nouns.process(pid) for pid in range(2, 400)], private="p")
-    assert len(view["blocks"][1]["element"]["options"]) == 100
+def test_a_form_says_what_it_leaves_out(views):
+    """Slack takes a hundred options of 150 characters: what does not fit is counted, never shortened."""
+    options = tuple(Option(value=f"u{n}.service", label="x") for n in range(120))
+    long = Option(value="y" * 151, label="y")
+    field = Field(name="unit", label="Unit", kind="choice", options=(long, *options, options[0]))
+    [block] = [b for b in views.fix_form("h", REMEDY, [field], private="p")["blocks"] if b["type"] == "input"]
+    assert [o["value"] for o in block["element"]["options"]] == [o.value for o in options[:100]]
+    assert block["hint"]["text"].startswith("21 more do not fit")
+
+
+def test_a_form_without_a_choice_has_no_submit(views):
+    """Where a field has nothing to choose, the form says so and can not be sent."""
+    view = views.fix_form("h", REMEDY, [Field(name="unit", label="Unit", kind="choice")], private="p")
+    assert "submit" not in view
+    assert "Unit: there is nothing to choose from" in words(view)
+
+
+def test_menu_offers_what_may_work(views):
+    """What can not work here has no button, and its reason stands there."""
+    rows = [Choice(name=n, label=n, summary="s", unfit=why) for n, why in (("a", "no room"), ("b", ""))]
+    view = views.fix_menu("h", "", rows, private="p")
+    assert [b["accessory"]["action_id"] for b in view["blocks"] if "accessory" in b] == ["fix:b"]
+    assert "*a* can not work here: no room" in words(view)
 
 
 def test_views_are_json(card):

@@ -7,7 +7,10 @@ from pathlib import Path
 import pytest
 
 from oombot.following import Digest, DigestLine, Outage
+from oombot.remediations.oom_score_adj import REMEDIATION as REMEDY
+from oombot.remediations.shape import Field, Option
 from oombot.triage import about_kill, diagnose, find, observed, overview, unheard
+from oombot.views import Choice
 
 HERE = Path(__file__).parent
 DONE = {
@@ -69,6 +72,32 @@ def _outage(n, hosts, **fields):
         hosts=hosts,
         **(known | fields),
     )
+
+
+def _choices():
+    return [
+        Choice(name="memory_max", label="Memory limit", summary="Cap it.", unfit=""),
+        Choice(name="swap_file", label="Swap file", summary="Add swap.", unfit="this is a container"),
+        Choice(name="swappiness", label="Swappiness", summary="Swap less.", unfit=""),
+    ]
+
+
+def _fields():
+    many = tuple(Option(value=f"{n}:{n}", label=f"java ({n}) adj 0") for n in range(103))
+    long = Option(value="x" * 151, label="too long for Slack")
+    return [
+        Field(name="process", label="Process", kind="choice", options=(*many, long), initial="7:7"),
+        Field(
+            name="value",
+            label="Value",
+            kind="number",
+            lowest=-1000,
+            highest=1000,
+            initial="5",
+            hint="A hint.",
+        ),
+        Field(name="folder", label="Folder", kind="text", optional=True),
+    ]
 
 
 HOSTS = ("web01", "web02", "web03")
@@ -380,14 +409,20 @@ CASES = {
     "help/observe": lambda v, n: v.help(hosts=["host42"], mode="observe"),
     "modal/loading": lambda v, n: v.loading_modal("Change OOM score"),
     "modal/refused": lambda v, n: v.fix_refused_modal("host42 is not answering."),
-    "fix_modal/empty": lambda v, n: v.fix_modal("host42", n.snapshot().processes, private='opaque "1"'),
-    "fix_modal/chosen": lambda v, n: v.fix_modal(
-        "host42",
-        n.snapshot().processes,
-        chosen="900:1900",
-        value=-500,
-        private="p",
-        error="−1000 is refused.",
+    "fix_menu/host": lambda v, n: v.fix_menu("host42", "", _choices(), private="p"),
+    "fix_menu/unit": lambda v, n: v.fix_menu("host42", "payments.service", _choices()[:1], private="p"),
+    "fix_targets/several": lambda v, n: v.fix_targets(
+        "host42", "nginx", find(n.snapshot(), "nginx"), private="p"
+    ),
+    "fix_targets/many": lambda v, n: v.fix_targets(
+        "host42", "nginx", find(n.snapshot(), "nginx") * 11, private="p"
+    ),
+    "fix_form/every-kind": lambda v, n: v.fix_form(
+        "host42", REMEDY, _fields(), private='opaque "1"', timed=True
+    ),
+    "fix_form/not-timed": lambda v, n: v.fix_form("a" * 40, REMEDY, _fields()[:1], private="p"),
+    "fix_form/nothing-to-choose": lambda v, n: v.fix_form(
+        "host42", REMEDY, [Field(name="unit", label="Unit", kind="choice")], private="p", timed=True
     ),
 }
 

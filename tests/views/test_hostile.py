@@ -11,7 +11,10 @@ from hypothesis import strategies as st
 from oombot.errors import ViewError
 from oombot.following import Digest, DigestLine, Outage
 from oombot.model import Command
+from oombot.remediations.oom_score_adj import REMEDIATION as REMEDY
+from oombot.remediations.shape import Field, Option
 from oombot.triage import about_kill, diagnose, find, observed, overview, unheard
+from oombot.views import Choice
 from oombot.views.escaping import (
     approver,
     argv,
@@ -171,7 +174,19 @@ def test_answer(views, nouns, name, path, host):
         lost = diagnose(host=host, snapshot=shown, kills=[], target=target, asked=name)
         assert_harmless(views.triage(lost, mode="apply", ask=None))
     assert_harmless(views.matches(host, name, find(shown, name)))
-    assert_harmless(views.fix_modal(host, (process, nouns.process(1, path)), private="p", error=name))
+    assert_harmless(views.fix_targets(host, name, find(shown, name), private=path))
+    rows = [
+        Choice(name="a", label="A", summary="b", unfit=name),
+        Choice(name="c", label="C", summary="d", unfit=""),
+    ]
+    assert_harmless(views.fix_menu(host, path, rows, private=name))
+    options = tuple(Option(value=value, label=value) for value in (name, path, host))
+    fields = [
+        Field(name="a", label=name, kind="choice", hint=path, options=options, initial=name),
+        Field(name="b", label=host, kind="number", lowest=1, highest=2, optional=True),
+        Field(name="c", label=path, kind="text", hint=name, initial=host[:500]),
+    ]
+    assert_harmless(views.fix_form(host, REMEDY, fields, private=name, timed=True))
     for view in (
         views.notice(name, path),
         views.host_gap(host, name, fix=path),
