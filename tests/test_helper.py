@@ -237,6 +237,19 @@ def test_a_failed_step_stops_the_plan(ask, sleeper):
     assert adj(sleeper.pid) == 10
 
 
+def test_an_unforeseen_fault_ends_the_run(helper, tmp_path):
+    """A verb that fails in a way that nobody thought of is a failed step, not a run that seems to go on."""
+
+    def fail(*_, **__):
+        raise KeyError("of its own")
+
+    helper.VERBS["fail"] = helper.Verb(lambda _words, _stdin: {}, lambda *_: None, fail)
+    request = {"op": "run", "id": "request-0009", "steps": [{"do": ["fail"]}]}
+    said = helper.answer(json.dumps(request), helper.Place(str(tmp_path / "state"), str(tmp_path / "frozen")))
+    assert said["status"] == "failed"
+    assert "'of its own'" in said["steps"][0]["stderr"]
+
+
 BAD = {
     "unknown verb": {"do": ["rm", "-rf", "/"]},
     "no words": {"do": []},

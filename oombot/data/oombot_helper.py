@@ -158,8 +158,8 @@ def _step(place: Place, argv: list[Any], arguments: dict[str, Any], policy: Poli
         return dict(result, stderr=str(error), untouched=True)
     except StepError as error:
         return dict(result, stderr=str(error))
-    except (OSError, ValueError, IndexError) as error:
-        return dict(result, stderr=f"{argv[0]} failed: {error}")
+    except Exception as error:  # whatever it is: a record that goes on saying "running" would tell nobody
+        return dict(result, stderr=f"{argv[0]} failed: {error or type(error).__name__}")
     return dict(result, exit=0, stdout=f"{result['before']} -> {result['after']}")
 
 
