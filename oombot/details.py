@@ -210,6 +210,8 @@ class KernelDetails:
     io_full_avg10: float | None = None
     io_some_avg10: float | None = None
     free_shown: str = ""  # free -h
+    drops_of_pagecache: int | None = None  # drop_pagecache of /proc/vmstat: how often caches were dropped
+    drops_of_slab: int | None = None  # drop_slab
     timers: tuple[str, ...] = ()  # our own, waiting to put something back
 
 

@@ -79,14 +79,14 @@ def undo(remediation: Remediation, plan: Plan, snapshot: HostSnapshot, policy: P
     While the change still stands, these are the undo commands that were approved with it, in reverse. When
     somebody else has changed the value since, it is a fresh plan from there to the old value.
     """
+    undone = [step for step in reversed(plan.steps) if step.undo is not None]
+    if not undone:
+        raise RefusedError("This change can not be undone: it left nothing behind that could be put back.")
     params = remediation.params(**plan.params)
     seen = remediation.inspect(params, snapshot)
     now = remediation.state(params, seen)
     if now == plan.before:
         raise RefusedError(f"Nothing to undo: {now} already.")
-    undone = [step for step in reversed(plan.steps) if step.undo is not None]
-    if not undone:
-        raise RefusedError("This change can not be undone: it left nothing behind that could be put back.")
     title = f"Undo: {plan.title}"
     if now != plan.after:
         back = remediation.back(plan)
@@ -146,7 +146,8 @@ def problems_after(
     reads = remediation.state(params, seen_after)
     if reads != plan.after:
         found.append(f"wanted {plan.after}, but the host reads {reads}")
-    return found + remediation.verify(params, remediation.inspect(params, before), seen_after)
+    found += remediation.verify(params, remediation.inspect(params, before), seen_after)
+    return found + remediation.disproved(plan, seen_after)
 
 
 def refuse(checks: Iterable[Check]) -> None:

@@ -327,7 +327,8 @@ class Runs:
     async def _finish(self, request: Request, state: str, evidence: Mapping[str, Any]) -> None:
         evidence = {"at_s": self._ctx.clock(), **evidence}
         done = replace(request, state=state, evidence=evidence)
-        undo = state in ("verified", "unverified", "contradicted") and request.undo_of is None
+        ran_at_all = state in ("verified", "unverified", "contradicted")
+        undo = ran_at_all and request.undo_of is None and any(step.undo for step in request.plan.steps)
         drafts = [outcome_draft(self._ctx, done, undo=undo), decided_draft(self._ctx, done)]
         if request.undo_of is not None and state == "verified":
             drafts += await self._undone(request.undo_of)

@@ -68,6 +68,10 @@ class Usual:
         """The state is the proof."""
         return []
 
+    def disproved(self, plan: Plan, seen: Any) -> list[str]:
+        """The state is the proof."""
+        return []
+
     def undoable(self, plan: Plan, seen: Any) -> list[Check]:
         """Nothing stands in the way."""
         return []
@@ -185,6 +189,10 @@ class Remediation(Protocol):
 
     def verify(self, params: Any, before: Any, after: Any) -> list[str]:
         """Problems left after the change, beyond `state` differing from `wanted`; empty means verified."""
+        ...
+
+    def disproved(self, plan: Plan, seen: Any) -> list[str]:
+        """Problems of the read-back that show against the plan itself, so that a crash of the bot hides none."""
         ...
 
     def undoable(self, plan: Plan, seen: Any) -> list[Check]:
