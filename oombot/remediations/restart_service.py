@@ -197,7 +197,7 @@ class RestartService(Usual):
         unit = seen.unit
         said = []
         if unit.members:
-            said.append(f"Ends its {len(unit.members)} processes, and what they were doing is lost")
+            said.append(f"Ends its processes ({len(unit.members)}), and what they were doing is lost")
         said += [
             f"{what}: {', '.join(names)}"
             for what, names in (
