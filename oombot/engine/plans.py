@@ -88,14 +88,14 @@ def undo(remediation: Remediation, plan: Plan, snapshot: HostSnapshot, policy: P
     if now == plan.before:
         raise RefusedError(f"Nothing to undo: {now} already.")
     title = f"Undo: {plan.title}"
-    if now != plan.after:
+    changed = f"somebody has changed it since oombot wrote {plan.after}; now: {now}"
+    since = changed if now != plan.after else remediation.moved(plan, seen)
+    if since:
         back = remediation.back(plan)
         if back is None:
-            raise RefusedError(
-                f"Somebody has changed it since oombot wrote {plan.after}; now: {now}. It is not undone by itself."
-            )
+            raise RefusedError(f"{since[0].upper()}{since[1:]}. It is not undone by itself.")
         fresh = make(remediation, back, snapshot, policy, tag=tag)
-        note = Check(ok=None, text=f"somebody has changed it since oombot wrote {plan.after}; now: {now}")
+        note = Check(ok=None, text=since)
         return replace(fresh, title=title, checks=(*fresh.checks, note))
     checks = (
         Check(ok=True, text=f"it still reads what was written ({plan.after})"),

@@ -76,6 +76,10 @@ class Usual:
         """Nothing stands in the way."""
         return []
 
+    def moved(self, plan: Plan, seen: Any) -> str:
+        """The target is what it was."""
+        return ""
+
 
 class Remediation(Protocol):
     """A fix. `params` is the frozen dataclass a human approves; `seen` is what `inspect` found."""
@@ -197,4 +201,11 @@ class Remediation(Protocol):
 
     def undoable(self, plan: Plan, seen: Any) -> list[Check]:
         """Guard rails of the way back, on a fresh look; one `ok=False` refuses the undo."""
+        ...
+
+    def moved(self, plan: Plan, seen: Any) -> str:
+        """What has changed since about the target, so that the plan's own undo does not fit it any more; "" = nothing.
+
+        Then the undo is planned afresh, from `back`.
+        """
         ...

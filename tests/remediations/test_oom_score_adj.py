@@ -1,13 +1,16 @@
 """What oom_score_adj predicts, suggests and asks for; its plans are in the cases beside."""
 
+from dataclasses import asdict, replace
 from typing import Any
 
 import pytest
 
 from oombot.engine import plans
-from oombot.errors import ConfigError
-from oombot.model import Cgroup
+from oombot.errors import ConfigError, RefusedError
+from oombot.model import Cgroup, Process
+from oombot.proposals import Plan
 from oombot.remediations.oom_score_adj import REMEDIATION, Params
+from oombot.remediations.shape import Target
 from oombot.rights import Policy
 from tests.examples import a_kill, a_process, a_snapshot
 
@@ -44,8 +47,8 @@ def test_next_victim_is_named_only_when_known(fields: dict[str, Any], effect: st
     two = a_process(10, "a", rss_anon_kb=1000), a_process(11, "b", rss_anon_kb=9000)
     snapshot = a_snapshot(*two, cgroups=CAPPED, **fields)
     plan = plans.make(REMEDIATION, Params(pid=10, start_ticks=100, value=500), snapshot, Policy(), tag="r1")
-    assert len(plan.effect) == 2
-    assert all(effect in line for line in plan.effect)
+    assert len(plan.effect) == 3
+    assert all(effect in line for line in plan.effect[:2])
 
 
 @pytest.mark.parametrize(
@@ -65,7 +68,7 @@ def test_unread_processes_are_mentioned(other: dict[str, Any], said: str) -> Non
     """A process whose memory was not read may be the next victim; a zombie, a gone or an exempt one is not."""
     snapshot = a_snapshot(a_process(10, "a"), a_process(11, "b", **other), cgroups=CAPPED)
     plan = plans.make(REMEDIATION, Params(pid=10, start_ticks=100, value=500), snapshot, Policy(), tag="r1")
-    assert all(line.endswith(said) or said in line for line in plan.effect)
+    assert all(line.endswith(said) or said in line for line in plan.effect[:2])
     assert ("among those" in plan.effect[0]) is ("among those" in said)
     assert any("alone in its limited" in check.text for check in plan.checks) is ("among" not in said)
 
@@ -74,7 +77,7 @@ def test_a_kernel_that_does_not_tell_memory() -> None:
     """Where no process tells its memory (RssAnon is of Linux 4.5), nobody is named."""
     snapshot = a_snapshot(a_process(10, "a", rss_anon_kb=None), a_process(11, "b", rss_anon_kb=None))
     plan = plans.make(REMEDIATION, Params(pid=10, start_ticks=100, value=500), snapshot, Policy(), tag="r1")
-    assert plan.effect == (
+    assert plan.effect[:-1] == (
         "On the whole host, next victim: not known (the memory of 2 of its processes could not be read)",
     )
 
@@ -172,3 +175,88 @@ def test_form_is_taken() -> None:
     assert REMEDIATION.parse({"process": "4242:42420", "value": "-500"}) == Params(
         pid=4242, start_ticks=42420, value=-500
     )
+
+
+def test_a_unit_is_taken() -> None:
+    """The form's choice may be a service or a scope; any other name is none."""
+    assert REMEDIATION.parse({"process": "api.service", "value": "-500"}) == Params(
+        unit="api.service", value=-500
+    )
+    for name in ("api.slice", "-H x.service", "api.service\n", "../api.service", "*", "$(reboot).service"):
+        with pytest.raises(ConfigError):
+            REMEDIATION.parse({"process": name, "value": "-500"})
+
+
+def test_form_offers_the_target_and_its_unit() -> None:
+    """For a process: it, and every process of its unit; for a unit: that first; every choice can be parsed."""
+    snapshot = a_snapshot(a_process(10, "java"), a_process(11, "nginx", cgroup="/system.slice/nginx.service"))
+    process, _ = REMEDIATION.fields(snapshot, Target(pid=10, start_ticks=100), Policy())
+    assert ([option.value for option in process.options], process.initial) == (
+        ["10:100", "api.service"],
+        "10:100",
+    )
+    process, _ = REMEDIATION.fields(snapshot, Target(unit="nginx.service"), Policy())
+    assert ([option.value for option in process.options], process.initial) == (
+        ["nginx.service", "11:110"],
+        "nginx.service",
+    )
+    process, _ = REMEDIATION.fields(snapshot, Target(), Policy())
+    assert [REMEDIATION.parse({"process": one.value, "value": "1"}).value for one in process.options] == [
+        1
+    ] * 4
+
+
+def test_so_many_processes_are_not_changed() -> None:
+    """A unit of more than 200 processes is refused, with the number."""
+    crowd = [a_process(1000 + at, "php-fpm") for at in range(201)]
+    with pytest.raises(RefusedError, match="has 201 processes"):
+        plans.make(REMEDIATION, Params(unit="api.service", value=500), a_snapshot(*crowd), Policy(), tag="r1")
+
+
+UNIT = Params(unit="api.service", value=500)
+ONE, TWO = a_process(10, "java"), a_process(11, "worker")
+
+
+def undone(*now: Process, before: tuple[Process, ...] = (ONE, TWO)) -> Plan:
+    """The undo of a change of `before`, planned where the unit is `now`."""
+    plan = plans.make(REMEDIATION, UNIT, a_snapshot(*before), Policy(), tag="r1")
+    return plans.undo(REMEDIATION, plan, a_snapshot(*now), Policy(), tag="r2")
+
+
+def changed(process: Process, adj: int = 500) -> Process:
+    """The process with another score."""
+    return replace(process, oom_score_adj=adj)
+
+
+def words(plan: Plan) -> list[tuple[str, ...]]:
+    """Which pid gets which value instead of which."""
+    return [(step.do.argv[2], step.do.argv[6], step.do.argv[8]) for step in plan.steps]
+
+
+def test_undo_of_a_unit_that_is_the_same() -> None:
+    """While the processes are those that were changed, the approved undo is what runs."""
+    plan = undone(changed(ONE), changed(TWO))
+    assert words(plan) == [("11", "500", "0"), ("10", "500", "0")]
+    assert plan.params == asdict(UNIT)
+
+
+@pytest.mark.parametrize("came", [(), (a_process(12, "worker"),)])
+def test_undo_of_a_unit_whose_processes_came_and_went(came: tuple[Process, ...]) -> None:
+    """A process that ended does not stop the undo, and one that inherited the value is put back with the others."""
+    plan = undone(changed(ONE), *(changed(process) for process in came))
+    assert words(plan) == [("10", "500", "0"), *(("12", "500", "0") for _ in came)]
+    assert plan.after == "oom_score_adj of api.service: 0"
+
+
+def test_undo_keeps_what_had_the_value_before() -> None:
+    """A process that had the value before the change keeps it."""
+    plan = undone(changed(ONE), changed(TWO), before=(changed(ONE), TWO))
+    assert words(plan) == [("11", "500", "0")]
+
+
+def test_undo_of_different_values_needs_the_same_processes() -> None:
+    """Where processes had different values and one of them is gone, nobody guesses."""
+    with pytest.raises(
+        RefusedError, match=r"has not the same processes any more\. It is not undone by itself"
+    ):
+        undone(changed(ONE), before=(ONE, changed(TWO, 200)))
