@@ -15,7 +15,8 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from oombot.data.oombot_eyes import look_cgroup, look_kernel, look_unit
+from oombot.data.oombot_eyes import look_cgroup, look_unit
+from oombot.data.oombot_eyes_kernel import look_kernel
 from oombot.data.oombot_eyes_swap import look_swap
 from oombot.data.oombot_pending import pending
 from oombot.data.oombot_site import RefusedError, Site, StepError

@@ -94,32 +94,29 @@ def folder_of(site: Site, path: str, *, make: bool = False) -> Any:
     handle = os.open(site.root or "/", os.O_RDONLY | os.O_DIRECTORY)
     try:
         for part in parts:
-            handle = _into(handle, part, path, make=make)
+            within = _into(handle, part, path, make=make)
+            os.close(handle)
+            handle = within
         yield handle
     finally:
         os.close(handle)
 
 
 def _into(handle: int, part: str, path: str, *, make: bool) -> int:
+    if make:
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(part, 0o755, dir_fd=handle)
     try:
-        if make:
-            with contextlib.suppress(FileExistsError):
-                os.mkdir(part, 0o755, dir_fd=handle)
-        try:
-            within = os.open(part, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=handle)
-        except FileNotFoundError:
-            raise
-        except OSError as error:
-            raise UntouchedError(f"{part} in {path} is no plain directory: {error.strerror}") from None
-        found = os.fstat(within)
-        if found.st_uid not in (0, os.geteuid()) or (
-            found.st_mode & 0o022 and not found.st_mode & stat.S_ISVTX
-        ):
-            os.close(within)
-            raise UntouchedError(f"{part} in {path} can be written by others: it is not used")
-        return within
-    finally:
-        os.close(handle)
+        within = os.open(part, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=handle)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise UntouchedError(f"{part} in {path} is no plain directory: {error.strerror}") from None
+    found = os.fstat(within)
+    if found.st_uid not in (0, os.geteuid()) or (found.st_mode & 0o022 and not found.st_mode & stat.S_ISVTX):
+        os.close(within)
+        raise UntouchedError(f"{part} in {path} can be written by others: it is not used")
+    return within
 
 
 def read_file(site: Site, path: str, *, limit: int = MAX_FILE) -> bytes | None:
@@ -138,6 +135,26 @@ def read_file(site: Site, path: str, *, limit: int = MAX_FILE) -> bytes | None:
         if not stat.S_ISREG(found.st_mode) or found.st_size > limit:
             raise UntouchedError(f"{path} is no regular file of less than {limit} bytes")
         return file.read(limit + 1)
+
+
+def glance(site: Site, path: str, *, limit: int = MAX_FILE) -> str | None:
+    """What stands in a file that is only looked at, a kernel's or one that a link leads to; None where there is none.
+
+    StepError where there is one that can not be read, that is no regular file, or that is longer than `limit`.
+    """
+    try:
+        handle = os.open(site.path(path), os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)
+        with os.fdopen(handle, "rb") as file:
+            if not stat.S_ISREG(os.fstat(handle).st_mode):
+                raise StepError(f"{path} is no regular file")
+            data = file.read(limit + 1)
+    except (FileNotFoundError, NotADirectoryError, ProcessLookupError):
+        return None
+    except OSError as error:
+        raise StepError(f"{path} can not be read: {error.strerror}") from None
+    if len(data) > limit:
+        raise StepError(f"{path} is longer than {limit} bytes")
+    return data.decode("utf-8", "replace")
 
 
 def write_file(site: Site, path: str, data: bytes, *, mode: int = 0o644, make: bool = False) -> None:

@@ -77,14 +77,17 @@ def cgroup_stat(site: Site, path: str, name: str, key: str) -> int | None:
 
 
 def pids_of(site: Site, path: str) -> list[int]:
-    """Every process of a cgroup and of those below it."""
-    _, root = hierarchy(site)
+    """Every process of a cgroup and of those below it, as systemd counts them."""
+    version, root = hierarchy(site)
+    if version == 1:  # where memory is not accounted for, a unit's processes are in the cgroup above
+        named = os.path.join(os.path.dirname(root), "systemd")
+        root = named if os.path.isdir(site.path(os.path.join(named, path.strip("/")))) else root
     found: list[int] = []
     for folder, _folders, files in os.walk(site.path(os.path.join(root, path.strip("/")))):
         if "cgroup.procs" in files:
             try:
                 with open(os.path.join(folder, "cgroup.procs"), encoding="ascii") as file:
-                    found += [int(line) for line in file if line.strip().isdigit()]
+                    found += [int(line) for line in file if line.strip().isdigit() and int(line)]
             except OSError:
                 continue
     return sorted(set(found))

@@ -38,6 +38,7 @@ _LOOK: Final = (
     "oombot_systemd.py",
     "oombot_pending.py",
     "oombot_eyes.py",
+    "oombot_eyes_kernel.py",
     "oombot_eyes_swap.py",
 )
 _READ: Final = ("oombot_read.py", "oombot_lines.py", *_LOOK[1:], _LOOK[0])
