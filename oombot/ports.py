@@ -5,7 +5,7 @@ from typing import Protocol
 
 from oombot.following import Digest, NewKill, Outage, Position, Reckoning, StormRule
 from oombot.model import Command, CommandResult, Draft, Incident, Json, Message
-from oombot.proposals import Audit, Request
+from oombot.proposals import Audit, Begun, Freeze, Lease, Request, TrailLine, Vote
 
 
 class Hosts(Protocol):
@@ -231,12 +231,30 @@ class Store(Protocol):
         evidence: Json | None = None,
         drafts: Sequence[Draft] = (),
         not_after_s: float | None = None,
+        fence: int | None = None,
     ) -> bool:
         """Move from audit.state_from to audit.state_to with one conditional UPDATE; false = somebody was faster.
 
-        With `not_after_s` it moves only a request that has not expired by then.
+        With `not_after_s` it moves only a request that has not expired by then; with `fence` only where the
+        newest lease of the request has this number. A move to an end gives the host free.
 
         Messages and the audit line are written only when the move was made.
+        """
+        ...
+
+    async def vote(
+        self,
+        request_id: str,
+        voter: str,
+        *,
+        needed: int,
+        counted: Audit,
+        complete: Audit,
+        drafts: Callable[[Request], Sequence[Draft]],
+    ) -> Vote:
+        """Count one person's approval, once; the one that makes `needed` of them moves the request by `complete`.
+
+        Else `counted` is its audit line. `drafts` draws the messages of the request as it stands then.
         """
         ...
 
@@ -244,14 +262,79 @@ class Store(Protocol):
         """Requests that undo this one, oldest first."""
         ...
 
-    async def busy(self, host: str) -> Request | None:
-        """A request that is approved or running on this host right now."""
+    async def history(self, host: str | None = None, *, limit: int = 50) -> list[Request]:
+        """The newest requests, of one host or of all, newest first."""
         ...
 
+    async def busy(self, host: str) -> Request | None:
+        """A request that is approved, running or being read back on this host right now."""
+        ...
+
+    async def ran(self, since_s: float) -> list[tuple[float, Request]]:
+        """Every run that was begun since then, with its time, oldest first."""
+        ...
+
+    # -- one run a host at a time
+    async def begin_run(
+        self,
+        request_id: str,
+        *,
+        audit: Audit,
+        evidence: Json,
+        drafts: Sequence[Draft] = (),
+        owner: str,
+        ttl_s: float,
+        limit: Callable[[Sequence[tuple[float, Request]]], str],
+        ran_since_s: float,
+    ) -> Begun:
+        """Move to running with the host's lease in the same transaction; not while another change has the host.
+
+        `limit` is given every run that was begun since `ran_since_s` and names the limit that this one would cross.
+        """
+        ...
+
+    async def take_over(
+        self, request_id: str, host: str, *, owner: str, now_s: float, ttl_s: float
+    ) -> Lease | None:
+        """The lease of a run whose owner is this one or has let it run out; None while another one has it."""
+        ...
+
+    async def lease(self, host: str) -> Lease | None:
+        """Who changes this host right now."""
+        ...
+
+    # -- freezes
+    async def freeze(self, freeze: Freeze, audit: Audit) -> bool:
+        """Store that nothing is to be changed anywhere; false where that is so already."""
+        ...
+
+    async def unfreeze(self, audit: Audit) -> bool:
+        """Store that changes may go on; false where they were not frozen."""
+        ...
+
+    async def frozen(self) -> Freeze | None:
+        """Who froze all changes, when and why; None where they are not frozen."""
+        ...
+
+    async def held_back(self, since_s: float) -> list[Request]:
+        """Requests that a freeze has held back since then."""
+        ...
+
+    # -- the audit trail
     async def add_audit(self, audit: Audit) -> None:
         """Write an audit line that moves nothing (a refused press)."""
         ...
 
     async def audit(self, request_id: str) -> list[Audit]:
         """The audit trail of a request, oldest first."""
+        ...
+
+    async def trail(
+        self, *, after: int = 0, limit: int = 1000, request_id: str | None = None
+    ) -> list[TrailLine]:
+        """Lines of the audit trail with their places in the chain, oldest first: of a request, or of everything."""
+        ...
+
+    async def trail_head(self) -> tuple[int, str] | None:
+        """The number and the hash of the newest line, as they are kept apart from the lines."""
         ...

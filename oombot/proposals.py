@@ -76,11 +76,12 @@ class Plan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Person:
-    """Who acts: a Slack user, or a Unix account on the command line."""
+    """Who acts: a Slack user. `account`: through this Unix account, which `policy.accounts` says is theirs."""
 
     user_id: str
     team_id: str = ""
     name: str = ""
+    account: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,6 +109,48 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Vote:
+    """What became of one press on Approve, and the request as it stands now.
+
+    counted: one more is needed; complete: it was the last one, and the request is approved; again: the same person's
+    second press, which changed nothing; late: the request was not pending any more, or had expired.
+    """
+
+    outcome: Literal["counted", "complete", "again", "late"]
+    request: Request | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lease:
+    """Who runs a change on a host: one at a time. `fence` grows with every owner; an old one writes nothing."""
+
+    host: str
+    request_id: str
+    owner: str
+    fence: int
+    until_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Begun:
+    """Whether a run may begin: with its lease, or who holds the host, or which limit refuses; else it had moved."""
+
+    lease: Lease | None = None
+    busy: Request | None = None
+    refused: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Freeze:
+    """Nothing is changed anywhere until an approver says so. `flag`: a file on the bot's own machine says it."""
+
+    person: str
+    reason: str
+    at_s: float
+    flag: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Audit:
     """One line of the audit trail: every transition and every refused press."""
 
@@ -118,3 +161,13 @@ class Audit:
     state_from: str
     state_to: str
     data: Json = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrailLine:
+    """An audit line with its place in the chain: `hash` is over all of it and the hash of the line before."""
+
+    seq: int
+    prev_hash: str
+    hash: str
+    audit: Audit

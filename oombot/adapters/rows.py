@@ -1,17 +1,23 @@
 """Rows as every part of the store writes them, inside a transaction; and hosts' rows written many at once."""
 
 import asyncio
+import json
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from sqlalchemy import Table, delete, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from oombot.adapters.tables import MESSAGES, to_json
+from oombot import trail
+from oombot.adapters.tables import AUDITS, MESSAGES, TRAIL_HEAD, to_json
 from oombot.model import Draft
+from oombot.proposals import Audit
 
 Rows = Sequence[tuple[Table, dict[str, Any]]]
 
+WRITTEN = "oombot_written"
+"""The execution option that collects the transaction's lines of the audit trail."""
 _AT_ONCE = 500  # rows a statement; databases bound their parameters
 
 
@@ -46,6 +52,23 @@ async def put_messages(connection: AsyncConnection, drafts: Sequence[Draft]) -> 
         elif stored.view != view:
             newer = {"view": view, "version": stored.version + 1}
             await connection.execute(update(MESSAGES).where(MESSAGES.c.key == draft.key).values(newer))
+
+
+async def head_of_trail(connection: AsyncConnection) -> tuple[int, str] | None:
+    """The number and the hash of the newest line, as they are kept apart from the lines."""
+    row = (await connection.execute(select(TRAIL_HEAD.c.seq, TRAIL_HEAD.c.hash))).first()
+    return None if row is None else (row.seq, row.hash)
+
+
+async def add_audit(connection: AsyncConnection, audit: Audit) -> None:
+    """Append a line to the trail, chained to the newest one; one writer at a time makes the chain one."""
+    seq, before = await head_of_trail(connection) or (0, trail.GENESIS)
+    plain: Audit = replace(audit, at_s=float(audit.at_s), data=json.loads(json.dumps(to_json(audit)["data"])))
+    line = trail.link(seq + 1, before, plain)
+    place = {"seq": line.seq, "prev_hash": line.prev_hash, "hash": line.hash}
+    await connection.execute(insert(AUDITS).values(**to_json(plain), **place))
+    await replace_row(connection, TRAIL_HEAD, {"name": "audits", "seq": line.seq, "hash": line.hash})
+    connection.sync_connection.get_execution_options()[WRITTEN].append(line)
 
 
 class Batch:

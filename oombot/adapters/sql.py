@@ -1,18 +1,17 @@
 """SqlStore: the Store on SQLAlchemy Core; SQLite in one file by default, PostgreSQL by its URL."""
 
-import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, nullcontext
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, and_, insert, or_, select, update
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy import and_, or_, select, update
+from sqlalchemy.ext.asyncio import AsyncEngine
 
-from oombot.adapters.database import WRITE, claimed, make_engine, make_private, migrate, translated
+from oombot.adapters.database import claimed, make_engine, make_private, migrate
 from oombot.adapters.kills import record, shown
 from oombot.adapters.rows import Batch, Rows, put_messages, replace_row, replace_rows
+from oombot.adapters.sql_requests import SqlRequests
 from oombot.adapters.tables import (
-    AUDITS,
     DUE,
     GAP,
     INCIDENTS,
@@ -21,33 +20,22 @@ from oombot.adapters.tables import (
     PLAN_EDIT,
     POSITIONS,
     RECKONINGS,
-    REQUESTS,
     SNAPSHOTS,
     from_row,
     incident_from,
-    request_from,
-    request_row,
     to_json,
 )
-from oombot.errors import OombotError
 from oombot.following import STORM, Digest, NewKill, Outage, Position, Reckoning, StormRule
-from oombot.model import Draft, Incident, Json, Message
-from oombot.proposals import Audit, Request
-
-BUSY = ("approved", "running")
-OPEN_UNDO = ("pending", "approved", "running", "applied", "verified")
-"""States of an undo that leave no room for a second one."""
+from oombot.model import Draft, Incident, Message
 
 
-class SqlStore:
+class SqlStore(SqlRequests):
     """Everything that must outlive a crash, in a database. Made by `SqlStore.open`."""
 
     def __init__(self, engine: AsyncEngine) -> None:
         """Take an engine whose database is migrated."""
-        self._engine = engine
-        self._turn = asyncio.Lock()
+        super().__init__(engine)
         self._batch = Batch(self._write)
-        self._closed = False
 
     @classmethod
     @asynccontextmanager
@@ -70,27 +58,6 @@ class SqlStore:
                     store._closed = True
             finally:
                 await engine.dispose()
-
-    @asynccontextmanager
-    async def _begin(self, *, write: bool = False) -> AsyncIterator[AsyncConnection]:
-        """One transaction, one at a time."""
-        async with self._turn:
-            if self._closed:
-                raise OombotError("The store is closed; nothing was read or written.")
-            with translated():
-                async with self._engine.connect() as connection:
-                    await connection.execution_options(**{WRITE: write})
-                    async with connection.begin():
-                        yield connection
-
-    async def _one(self, query: Select[Any]) -> Any:
-        async with self._begin() as connection:
-            return (await connection.execute(query)).mappings().first()
-
-    async def _all(self, query: Select[Any]) -> Sequence[Any]:
-        async with self._begin() as connection:
-            rows: Sequence[Any] = (await connection.execute(query)).mappings().all()
-        return rows
 
     async def _write(self, rows: Rows) -> None:
         async with self._begin(write=True) as connection:
@@ -253,135 +220,3 @@ class SqlStore:
         begun = and_(MESSAGES.c.posting_s.is_not(None), MESSAGES.c.ts.is_(None))
         rows = await self._all(select(MESSAGES).where(begun).order_by(MESSAGES.c.seq))
         return [from_row(Message, row) for row in rows]
-
-    # -- requests
-    async def add_request(self, request: Request, audit: Audit, drafts: Sequence[Draft] = ()) -> bool:
-        """Store a new request with its audit line and its messages.
-
-        False, and nothing stored, where it is an undo and its original has one that is open or was verified.
-        """
-        async with self._begin(write=True) as connection:
-            free = not await _other_undo(connection, request)
-            if free:
-                await _add_request(connection, request, audit, drafts)
-        return free
-
-    async def request(self, request_id: str) -> Request | None:
-        """One request."""
-        row = await self._one(select(REQUESTS).where(REQUESTS.c.id == request_id))
-        return None if row is None else request_from(row)
-
-    async def requests(self, states: Sequence[str], host: str | None = None) -> list[Request]:
-        """Requests in any of these states, oldest first."""
-        query = select(REQUESTS).where(REQUESTS.c.state.in_(states))
-        if host is not None:
-            query = query.where(REQUESTS.c.host == host)
-        rows = await self._all(query.order_by(REQUESTS.c.created_s, REQUESTS.c.seq))
-        return [request_from(row) for row in rows]
-
-    async def transition(
-        self,
-        request_id: str,
-        *,
-        audit: Audit,
-        approver: str | None = None,
-        evidence: Json | None = None,
-        drafts: Sequence[Draft] = (),
-        not_after_s: float | None = None,
-    ) -> bool:
-        """Move from audit.state_from to audit.state_to with one conditional UPDATE; false = somebody was faster.
-
-        An `approver` is stored with the time of the audit line as decided_s; `evidence` replaces what was there.
-        With `not_after_s` a request that expires then or has expired is not moved either.
-        """
-        values: dict[str, Any] = {}
-        if approver is not None:
-            values |= {"approver": approver, "decided_s": audit.at_s}
-        if evidence is not None:
-            values["evidence"] = dict(evidence)
-        living = () if not_after_s is None else (REQUESTS.c.expires_s > not_after_s,)
-        async with self._begin(write=True) as connection:
-            return await _move(connection, request_id, audit, drafts, *living, **values)
-
-    async def replace_stale(
-        self,
-        request_id: str,
-        *,
-        audit: Audit,
-        drafts: Sequence[Draft] = (),
-        fresh: Request,
-        fresh_audit: Audit,
-        fresh_drafts: Sequence[Draft] = (),
-    ) -> bool:
-        """Move a request like `transition` and, only when it moved, store the one that follows it: both or none.
-
-        False, and nothing stored, also where `fresh` is an undo and its original has another one besides these two.
-        """
-        async with self._begin(write=True) as connection:
-            if await _other_undo(connection, fresh, besides=request_id):
-                return False
-            moved = await _move(connection, request_id, audit, drafts)
-            if moved:
-                await _add_request(connection, fresh, fresh_audit, fresh_drafts)
-        return moved
-
-    async def undo_requests(self, request_id: str) -> list[Request]:
-        """Requests that undo this one, oldest first."""
-        query = select(REQUESTS).where(REQUESTS.c.undo_of == request_id)
-        rows = await self._all(query.order_by(REQUESTS.c.created_s, REQUESTS.c.seq))
-        return [request_from(row) for row in rows]
-
-    async def busy(self, host: str) -> Request | None:
-        """A request that is approved or running on this host right now."""
-        return next(iter(await self.requests(BUSY, host)), None)
-
-    async def add_audit(self, audit: Audit) -> None:
-        """Write an audit line that moves nothing (a refused press)."""
-        async with self._begin(write=True) as connection:
-            await _add_audit(connection, audit)
-
-    async def audit(self, request_id: str) -> list[Audit]:
-        """Return the audit trail of a request, oldest first."""
-        query = select(AUDITS).where(AUDITS.c.request_id == request_id).order_by(AUDITS.c.seq)
-        return [from_row(Audit, row) for row in await self._all(query)]
-
-
-# ------------------------------------------------------------------ inside a transaction
-async def _move(
-    connection: AsyncConnection,
-    request_id: str,
-    audit: Audit,
-    drafts: Sequence[Draft],
-    *conditions: ColumnElement[bool],
-    **values: Any,
-) -> bool:
-    """Make the audit line's move where the request is in its state_from and the conditions hold."""
-    here = and_(REQUESTS.c.id == request_id, REQUESTS.c.state == audit.state_from, *conditions)
-    query = update(REQUESTS).where(here).values(state=audit.state_to, **values)
-    moved = (await connection.execute(query)).rowcount == 1
-    if moved:
-        await _add_audit(connection, audit)
-        await put_messages(connection, drafts)
-    return moved
-
-
-async def _other_undo(connection: AsyncConnection, request: Request, *, besides: str = "") -> bool:
-    """Whether the original that this request undoes has another undo already."""
-    if request.undo_of is None:
-        return False
-    others = and_(
-        REQUESTS.c.undo_of == request.undo_of, REQUESTS.c.state.in_(OPEN_UNDO), REQUESTS.c.id != besides
-    )
-    return (await connection.execute(select(REQUESTS.c.id).where(others))).first() is not None
-
-
-async def _add_request(
-    connection: AsyncConnection, request: Request, audit: Audit, drafts: Sequence[Draft]
-) -> None:
-    await connection.execute(insert(REQUESTS).values(request_row(request)))
-    await _add_audit(connection, audit)
-    await put_messages(connection, drafts)
-
-
-async def _add_audit(connection: AsyncConnection, audit: Audit) -> None:
-    await connection.execute(insert(AUDITS).values(to_json(audit)))

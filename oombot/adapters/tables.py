@@ -18,6 +18,7 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    UniqueConstraint,
     and_,
 )
 
@@ -135,7 +136,6 @@ REQUESTS = Table(
     Column("evidence", JSON, nullable=False),
     Column("channel", String, nullable=False),
     Column("approvals", Integer, nullable=False, server_default="1"),
-    Column("voters", JSON, nullable=False, server_default="[]"),
     Index("ix_requests_state_host", "state", "host"),
     Index("ix_requests_undo_of", "undo_of"),
 )
@@ -151,7 +151,46 @@ AUDITS = Table(
     Column("state_from", String, nullable=False),
     Column("state_to", String, nullable=False),
     Column("data", JSON, nullable=False),
+    Column("prev_hash", String, nullable=False, server_default=""),
+    Column("hash", String, nullable=False, server_default=""),
     Index("ix_audits_request_id", "request_id"),
+    Index("ix_audits_event_at_s", "event", "at_s"),
+)
+# the newest line of the trail, apart from it: an end that was cut off is missed
+TRAIL_HEAD = Table(
+    "trail_head",
+    METADATA,
+    Column("name", String, primary_key=True),
+    Column("seq", Integer, nullable=False),
+    Column("hash", String, nullable=False),
+)
+VOTES = Table(
+    "votes",
+    METADATA,
+    Column("seq", Integer, primary_key=True),
+    Column("request_id", String, ForeignKey("requests.id"), nullable=False),
+    Column("voter", String, nullable=False),
+    Column("at_s", Float, nullable=False),
+    UniqueConstraint("request_id", "voter", name="uq_votes_request_id_voter"),
+)
+LEASES = Table(
+    "leases",
+    METADATA,
+    Column("host", String, primary_key=True),
+    Column("request_id", String, nullable=False),  # "" = the host is free; the fence goes on growing
+    Column("owner", String, nullable=False),
+    Column("fence", Integer, nullable=False),
+    Column("until_s", Float, nullable=False),
+)
+FREEZES = Table(
+    "freezes",
+    METADATA,
+    Column("seq", Integer, primary_key=True),
+    Column("person", String, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("at_s", Float, nullable=False),
+    Column("ended_s", Float),
+    Column("ended_by", String),
 )
 
 
@@ -208,18 +247,17 @@ def incident_from(row: RowMapping) -> Incident:
 
 def request_row(request: Request) -> dict[str, Any]:
     """Lay a request out in columns."""
-    row = {field.name: getattr(request, field.name) for field in fields(request)}
+    row = {field.name: getattr(request, field.name) for field in fields(request) if field.name != "voters"}
     return row | {
         "host": request.plan.host,
         "plan": to_json(request.plan),
         "evidence": dict(request.evidence),
-        "voters": list(request.voters),
     }
 
 
-def request_from(row: RowMapping) -> Request:
+def request_from(row: RowMapping, voters: tuple[str, ...]) -> Request:
     """Read a request back."""
-    return from_row(Request, row, plan=from_json(Plan, row["plan"]), voters=tuple(row["voters"]))
+    return from_row(Request, row, plan=from_json(Plan, row["plan"]), voters=voters)
 
 
 # ------------------------------------------------------------------ one kill, printed twice
