@@ -72,6 +72,7 @@ class Plan:
     back_after_s: int | None = None
     evidence: tuple[Exhibit, ...] = ()
     settle_s: float = 0.2  # how long the host is given before it is read back
+    key_fp: str | None = None  # SHA-256 of the host key that was met; None where that is not known
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -68,7 +68,9 @@ async def add_audit(connection: AsyncConnection, audit: Audit) -> None:
     place = {"seq": line.seq, "prev_hash": line.prev_hash, "hash": line.hash}
     await connection.execute(insert(AUDITS).values(**to_json(plain), **place))
     await replace_row(connection, TRAIL_HEAD, {"name": "audits", "seq": line.seq, "hash": line.hash})
-    connection.sync_connection.get_execution_options()[WRITTEN].append(line)
+    below = connection.sync_connection
+    assert below is not None  # it is open: the line was just written
+    below.get_execution_options()[WRITTEN].append(line)
 
 
 class Batch:

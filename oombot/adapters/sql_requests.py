@@ -126,9 +126,7 @@ class SqlRequests(Transactions):
                 return Vote(outcome="again", request=request)
             row = {"request_id": request_id, "voter": voter, "at_s": counted.at_s}
             await connection.execute(insert(VOTES).values(row))
-            now = replace(
-                request, voters=(*request.voters, voter), approvals=max(needed, len(request.voters) + 1)
-            )
+            now = replace(request, voters=(*request.voters, voter), approvals=needed)
             if len(now.voters) < needed:
                 here = REQUESTS.c.id == request_id
                 await connection.execute(update(REQUESTS).where(here).values(approvals=now.approvals))

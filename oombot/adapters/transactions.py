@@ -38,7 +38,7 @@ class Transactions:
                     async with connection.begin():
                         yield connection
         for line in written:
-            structlog.get_logger("oombot").info("audit", **trail.exported(line))
+            structlog.get_logger("oombot").info("audit", line=trail.exported(line))
 
     async def _one(self, query: Select[Any]) -> Any:
         async with self._begin() as connection:

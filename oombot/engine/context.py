@@ -30,6 +30,11 @@ class Context:
     clock: Callable[[], float]
     new_id: Callable[[], str]
     spawn: Callable[[Coroutine[Any, Any, None]], None]
+    flag: Callable[[], str] = lambda: ""  # the path of the file that freezes all changes, where it is there
+    replica: str = (
+        "oombot"  # this bot among others on the same store, and its version: both go into the audit
+    )
+    version: str = ""
     wake: asyncio.Event = field(default_factory=asyncio.Event)
 
     def log(self, **bound: Any) -> Any:

@@ -5,8 +5,8 @@ from typing import Any
 from oombot import policy
 from oombot.engine.context import Context
 from oombot.lifecycle import may_move
-from oombot.model import Draft
-from oombot.proposals import Audit, Request
+from oombot.model import Draft, Json
+from oombot.proposals import Audit, Person, Request
 
 
 def incident_key(incident_id: str) -> str:
@@ -24,7 +24,7 @@ def plan_draft(context: Context, request: Request, *, stale_of: str | None = Non
     view = context.views.plan(
         request,
         mode=context.settings.mode,
-        approvers=policy.approver_ids(context.settings.policy),
+        approvers=policy.approver_ids(context.settings, policy.case(context.settings, request.plan)),
         now_s=context.clock(),
         stale_of=stale_of,
     )
@@ -45,11 +45,32 @@ def outcome_draft(context: Context, request: Request, *, undo: bool, undone: boo
 
 
 def audit_line(
-    context: Context, request: Request, *, actor: str, event: str, state_from: str, state_to: str, **data: Any
+    context: Context,
+    request: Request,
+    *,
+    actor: str,
+    event: str,
+    state_from: str,
+    state_to: str,
+    person: Person | None = None,
+    **data: Any,
 ) -> Audit:
-    """One line of the audit trail, bound to the plan by its digest; a move that lifecycle.py lacks is a bug."""
+    """One line of the audit trail, bound to the plan by its digest; a move that lifecycle.py lacks is a bug.
+
+    It names the person as well as the bot that wrote it down, and the host as it was when the plan was made.
+    """
     if state_from not in ("", state_to) and not may_move(state_from, state_to):
         raise ValueError(f"no request moves from {state_from} to {state_to}")
+    known = {
+        "digest": request.plan.digest,
+        "host": {"name": request.plan.host, "boot_id": request.plan.boot_id, "key_fp": request.plan.key_fp},
+        "target": request.plan.target,
+        "submitted_by": submitted_by(context),
+    }
+    if not state_from:
+        known |= asked(request)
+    if person is not None:
+        known |= {"team": person.team_id, "account": person.account}
     return Audit(
         at_s=context.clock(),
         request_id=request.id,
@@ -57,5 +78,21 @@ def audit_line(
         event=event,
         state_from=state_from,
         state_to=state_to,
-        data={"digest": request.plan.digest, "host": request.plan.host, **data},
+        data={**known, **data},
     )
+
+
+def submitted_by(context: Context) -> Json:
+    """The bot that writes a line: people act through it."""
+    return {"replica": context.replica, "version": context.version}
+
+
+def asked(request: Request) -> Json:
+    """What the first line of a request's trail holds it to: it is compared before a run."""
+    return {
+        "requester": request.requester,
+        "undo_of": request.undo_of,
+        "tier": request.plan.risk,
+        "approvals": request.approvals,
+        "expires_s": request.expires_s,
+    }

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, replace
 from typing import Any
 
-from oombot.engine import timebox
+from oombot.engine import ran, timebox
 from oombot.errors import RefusedError
 from oombot.model import Command, HostSnapshot, Json
 from oombot.proposals import Check, Plan, Request, Step
@@ -73,32 +73,47 @@ def make(
     )
 
 
-def undo(remediation: Remediation, plan: Plan, snapshot: HostSnapshot, policy: Policy, *, tag: str) -> Plan:
+def undo(
+    remediation: Remediation,
+    plan: Plan,
+    snapshot: HostSnapshot,
+    policy: Policy,
+    *,
+    tag: str,
+    done: int | None = None,
+) -> Plan:
     """The plan that puts back what `plan` changed; RefusedError when its target is gone or it can not be undone.
+
+    `done`: the run stopped in the middle, after so many of its steps; exactly those are undone.
 
     While the change still stands, these are the undo commands that were approved with it, in reverse. When
     somebody else has changed the value since, it is a fresh plan from there to the old value.
     """
-    undone = [step for step in reversed(plan.steps) if step.undo is not None]
+    made = plan.steps[:done]
+    undone = [step for step in reversed(made) if step.undo is not None]
     if not undone:
         raise RefusedError("This change can not be undone: it left nothing behind that could be put back.")
     params = remediation.params(**plan.params)
     seen = remediation.inspect(params, snapshot)
     now = remediation.state(params, seen)
-    if now == plan.before:
+    if now == plan.before and done is None:
         raise RefusedError(f"Nothing to undo: {now} already.")
     title = f"Undo: {plan.title}"
     changed = f"somebody has changed it since oombot wrote {plan.after}; now: {now}"
     since = changed if now != plan.after else remediation.moved(plan, seen)
-    if since:
+    if since and done is None:
         back = remediation.back(plan)
         if back is None:
             raise RefusedError(f"{since[0].upper()}{since[1:]}. It is not undone by itself.")
         fresh = make(remediation, back, snapshot, policy, tag=tag)
         note = Check(ok=None, text=since)
         return replace(fresh, title=title, checks=(*fresh.checks, note))
+    stands = f"it still reads what was written ({plan.after})"
+    if done is not None:
+        stands = f"undoes the {len(undone)} of {len(plan.steps)} steps that were done; it reads {now}"
     checks = (
-        Check(ok=True, text=f"it still reads what was written ({plan.after})"),
+        Check(ok=True, text=stands),
+        *(Check(ok=None, text=f"is not undone: {step.why}") for step in made if step.undo is None),
         *remediation.undoable(plan, seen),
     )
     refuse(checks)
@@ -125,9 +140,11 @@ def reverses(undoing: Plan, original: Request) -> bool:
 
     That is what one approver may do alone; whether the value merely looks like ours is not enough.
     """
-    runs = original.evidence.get("runs") or ()
-    made = len(runs) == len(original.plan.steps) and all(run.get("exit_status") == 0 for run in runs)
-    return made and undoing.params == original.plan.params and undoing.before == original.plan.after
+    if undoing.params != original.plan.params:
+        return False
+    if ran.halfway(original) is not None:
+        return True
+    return ran.done(original) == len(original.plan.steps) and undoing.before == original.plan.after
 
 
 def state(remediation: Remediation, plan: Plan, snapshot: HostSnapshot) -> str:
@@ -176,6 +193,10 @@ def _reversed(step: Step) -> Step:
 
 
 def _digested(plan: Plan) -> Plan:
+    return replace(plan, digest=digest(plan))
+
+
+def digest(plan: Plan) -> str:
     """Bind the approval to what would run: not to words, nor to counters that change by themselves."""
     bound = {
         "host": plan.host,
@@ -187,7 +208,7 @@ def _digested(plan: Plan) -> Plan:
         "steps": [[_command(step.do), _command(step.undo)] for step in plan.steps],
     }
     text = json.dumps(bound, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
-    return replace(plan, digest=hashlib.sha256(text.encode()).hexdigest())
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _command(command: Command | None) -> Json | None:

@@ -1,7 +1,11 @@
 """What a host's helper says that it ran, as evidence: foreign words of any type and number, made few and short."""
 
+import hashlib
 from collections.abc import Mapping
 from typing import Any
+
+from oombot.model import Json
+from oombot.proposals import Request
 
 MOST_STEPS = 500  # of an answer; no plan has more
 
@@ -24,6 +28,8 @@ def evidence(result: Mapping[str, Any]) -> list[Mapping[str, Any]]:
             "argv": _argv(step),
             "exit_status": step.get("exit") if type(step.get("exit")) is int else None,
             "output": str(step.get("stderr") or step.get("stdout") or "")[:500],
+            "stdout_sha256": hashlib.sha256(str(step.get("stdout") or "").encode()).hexdigest(),
+            "untouched": step.get("untouched") is True,
         }
         for step in _steps(result)
     ]
@@ -35,3 +41,40 @@ def failure(result: Mapping[str, Any]) -> str:
         if step.get("exit"):
             return f"{' '.join(_argv(step))}: {str(step.get('stderr') or 'failed')[:500]}"
     return str(result.get("error") or "a step failed")[:500]
+
+
+def done(request: Request) -> int:
+    """How many steps of the plan are known to have been done: from the first on, as the host reported them."""
+    runs: list[Json] = list(request.evidence.get("runs") or ())
+    for count, (step, run) in enumerate(zip(request.plan.steps, runs, strict=False)):
+        if run.get("exit_status") != 0 or list(run.get("argv") or ()) != [
+            word[:200] for word in step.do.argv[:30]
+        ]:
+            return count
+    return min(len(runs), len(request.plan.steps))
+
+
+def halfway(request: Request) -> int | None:
+    """After how many of its steps it stopped in the middle, where that is so: those can be undone."""
+    count = done(request)
+    partly = request.state in ("failed", "unverified") and 0 < count < len(request.plan.steps)
+    return count if partly else None
+
+
+def stopped(request: Request) -> list[str]:
+    """What a run that stopped in the middle has left, in sentences: nothing of it goes unsaid."""
+    steps, runs, count = request.plan.steps, list(request.evidence.get("runs") or ()), done(request)
+    said = [f"done: step {number}, {step.why}" for number, step in enumerate(steps[:count], 1)]
+    if count < len(runs) and count < len(steps):
+        touched = (
+            "changed nothing"
+            if runs[count].get("untouched")
+            else "may have changed something; look at the host"
+        )
+        said.append(f"step {count + 1}, {steps[count].why}, failed and {touched}")
+        count += 1
+    if count < len(steps):
+        said.append(
+            f"not run: {'step' if count + 1 == len(steps) else 'steps from'} {count + 1} of {len(steps)}"
+        )
+    return said

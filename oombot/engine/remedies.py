@@ -4,7 +4,7 @@ from dataclasses import replace
 from typing import Any
 
 from oombot import policy
-from oombot.engine import plans
+from oombot.engine import plans, ran
 from oombot.engine.context import Context
 from oombot.engine.drafts import audit_line, decided_draft, plan_draft
 from oombot.engine.people import People
@@ -18,7 +18,8 @@ from oombot.errors import (
     RefusedError,
 )
 from oombot.lifecycle import CHANGED, SAID, UNDOING
-from oombot.proposals import Audit, Person, Plan, Request
+from oombot.model import Draft, Json
+from oombot.proposals import Audit, Freeze, Person, Plan, Request
 
 
 class Remedies:
@@ -27,6 +28,7 @@ class Remedies:
     def __init__(self, context: Context, readings: Readings, people: People, runs: Runs) -> None:
         """Take the shared parts."""
         self._ctx, self._readings, self._people, self._runs = context, readings, people, runs
+        self._freezes = runs.freezes
 
     async def propose(
         self,
@@ -49,32 +51,39 @@ class Remedies:
         request_id, fix = self._ctx.new_id(), self._ctx.remediations[remediation]
         snapshot = await self._readings.seen(host, fix, params, asked=True)
         plan = plans.make(fix, params, snapshot, settings.policy, tag=request_id, back_after_s=back_after_s)
+        plan = policy.graded(settings, plan)
+        ruling = await self._people.may_ask(policy.case(settings, plan), person)
+        if not ruling.allowed:
+            raise NotApproverError(f"{ruling.rule} Nothing was proposed.")
+        await self._within_limits(plan)
         return await self._post(request_id, plan, person, incident_id=incident_id, undo_of=None)
 
     async def approve(self, request_id: str, person: Person) -> Request:
-        """Record the one approval that counts and start the run; every refusal is a DecisionError."""
+        """Count the approval of one person; the last one needed starts the run. Every refusal is a DecisionError.
+
+        What is returned is still pending where one more person must approve.
+        """
         request = await self._open(request_id, person)
-        if self._ctx.settings.mode != "apply":
+        settings = self._ctx.settings
+        if settings.mode != "apply":
             await self._refused(request, person, "mode is not apply")
             raise RefusedError(
                 "oombot does not run in apply mode: nothing was run. Run the shown command by hand."
             )
-        ruling = policy.may_decide(
-            self._ctx.settings.policy, request, person.user_id, await self._people.groups(person)
-        )
+        await self._freezes.check(request, person.user_id)
+        of = policy.case(settings, request.plan)
+        ruling = await self._people.may_approve(of, person, requester=request.requester)
         if not ruling.allowed:
-            await self._refused(request, person, ruling.rule)
+            await self._refused(request, person, ruling.rule, policy_rule=ruling.name)
             raise NotApproverError(f"{ruling.rule} Nothing was run.")
         await self._not_busy(request)
-        return await self._take(request, person)
+        needed = max(request.approvals, policy.approvals(settings, of))
+        return await self._vote(request, person, needed=needed, rule=ruling.name)
 
     async def deny(self, request_id: str, person: Person) -> Request:
         """Close a pending request without running it; the requester may withdraw their own."""
         request = await self._open(request_id, person)
-        groups = await self._people.groups(person)
-        if person.user_id != request.requester and not policy.is_approver(
-            self._ctx.settings.policy, person.user_id, groups
-        ):
+        if person.user_id != request.requester and not await self._people.is_approver(person):
             await self._refused(request, person, "may not deny")
             raise NotApproverError(
                 "Only an approver or the person who asked may close this. Nothing was changed."
@@ -82,7 +91,7 @@ class Remedies:
         denied = replace(request, state="denied", approver=person.user_id, decided_s=self._ctx.clock())
         moved = await self._ctx.store.transition(
             request.id,
-            audit=self._audit(request, person.user_id, "denied"),
+            audit=self._audit(request, person, "denied", slack=await self._place(request)),
             approver=person.user_id,
             drafts=[decided_draft(self._ctx, denied)],
         )
@@ -100,7 +109,8 @@ class Remedies:
         settings = self._ctx.settings
         if settings.mode == "observe":
             raise RefusedError("oombot runs in observe mode: it proposes nothing, not even an undo.")
-        if request.state not in CHANGED:
+        half = ran.halfway(request)
+        if request.state not in CHANGED and half is None:
             raise RefusedError(f"There is nothing to undo: the request {SAID[request.state]}.")
         await self._not_busy(request)
         if any(earlier.state in UNDOING for earlier in await self._ctx.store.undo_requests(request.id)):
@@ -108,14 +118,32 @@ class Remedies:
         remediation = self._ctx.remediations[request.plan.remediation]
         request_id, params = self._ctx.new_id(), remediation.params(**request.plan.params)
         snapshot = await self._readings.seen(request.plan.host, remediation, params, asked=True)
-        plan = plans.undo(remediation, request.plan, snapshot, settings.policy, tag=request_id)
-        alone = policy.may_undo(settings.policy, person.user_id, await self._people.groups(person))
+        plan = plans.undo(remediation, request.plan, snapshot, settings.policy, tag=request_id, done=half)
+        plan = policy.graded(settings, plan)
+        alone = await self._people.may_undo(policy.case(settings, plan), person)
         undoing = await self._post(
             request_id, plan, person, incident_id=request.incident_id, undo_of=request.id
         )
         if alone.allowed and plans.reverses(plan, request) and settings.mode == "apply":
-            return await self._take(undoing, person)
+            await self._freezes.check(undoing, person.user_id)
+            return await self._vote(undoing, person, needed=1, rule=alone.name)
         return undoing
+
+    async def freeze(self, person: Person, reason: str) -> Freeze:
+        """Stop every change on every host; whoever may use oombot may do this."""
+        return await self._freezes.freeze(person, reason)
+
+    async def unfreeze(self, person: Person) -> list[Request]:
+        """Let changes go on; only an approver may. Returns what was held back."""
+        return await self._freezes.unfreeze(person)
+
+    async def frozen(self) -> Freeze | None:
+        """Who froze all changes, when and why; None where they are not frozen."""
+        return await self._freezes.now()
+
+    async def held_back(self) -> list[Request]:
+        """What the present freeze has held back so far."""
+        return await self._freezes.held_back()
 
     async def expire(self) -> None:
         """Close every pending request whose time is over; the clock that counts is the request's."""
@@ -123,21 +151,57 @@ class Remedies:
             if request.expires_s <= self._ctx.clock():
                 await self._expire(request)
 
-    async def _take(self, request: Request, person: Person) -> Request:
-        """One conditional UPDATE decides who approved; the loser is told, and it runs once."""
-        approved = replace(request, state="approved", approver=person.user_id, decided_s=self._ctx.clock())
-        moved = await self._ctx.store.transition(
+    async def _vote(self, request: Request, person: Person, *, needed: int, rule: str) -> Request:
+        """One transaction decides whose approval counts and which is the last; the loser is told, and it runs once."""
+        place = await self._place(request)
+        vote = await self._ctx.store.vote(
             request.id,
-            audit=self._audit(request, person.user_id, "approved"),
-            approver=person.user_id,
-            drafts=[decided_draft(self._ctx, approved)],
-            not_after_s=self._ctx.clock(),
+            person.user_id,
+            needed=needed,
+            counted=self._audit(request, person, "voted", "pending", policy_rule=rule, slack=place),
+            complete=self._audit(request, person, "approved", policy_rule=rule, slack=place),
+            drafts=self._voted,
         )
-        if not moved:
+        if vote.outcome == "again":
+            raise AlreadyDecidedError(
+                f"You have approved this already, and it counts once; {needed} people must. Your press changed nothing."
+            )
+        if vote.outcome == "late" or vote.request is None:
             raise await self._too_late(request)
         self._ctx.wake.set()
-        self._runs.start(approved)
-        return approved
+        if vote.outcome == "complete":
+            self._runs.start(vote.request)
+        return vote.request
+
+    def _voted(self, request: Request) -> list[Draft]:
+        if request.state == "pending":
+            return [plan_draft(self._ctx, request)]
+        return [decided_draft(self._ctx, request)]
+
+    async def _place(self, request: Request) -> Json:
+        """Where in Slack the card stands that was pressed."""
+        message = await self._ctx.store.message(f"plan:{request.id}")
+        return {
+            "channel": (message and message.channel_id) or request.channel,
+            "ts": message.ts if message else None,
+        }
+
+    async def _within_limits(self, plan: Plan) -> None:
+        """RefusedError where one more change would cross a limit; the host's channel is told, once an hour."""
+        settings, now = self._ctx.settings, self._ctx.clock()
+        if settings.mode != "apply":
+            return
+        crossed = policy.exceeded(
+            settings.policy.limits, plan, await self._ctx.store.ran(now - policy.DAY_S), now
+        )
+        if not crossed:
+            return
+        said = f"No change is proposed for {plan.host}: {crossed}."
+        view, channel = self._ctx.views.notice(said), settings.channel(plan.host)
+        key = f"limit:{plan.host}:{int(now // policy.HOUR_S)}"
+        await self._ctx.store.put_messages([Draft(key=key, channel=channel, view=view)])
+        self._ctx.wake.set()
+        raise RefusedError(f"{said} Look at what keeps going wrong there.")
 
     async def _post(
         self, request_id: str, plan: Plan, person: Person, *, incident_id: str | None, undo_of: str | None
@@ -153,11 +217,18 @@ class Remedies:
             incident_id=incident_id,
             undo_of=undo_of,
             channel=settings.channel(plan.host),
+            approvals=policy.approvals(settings, policy.case(settings, plan)),
         )
         added = await self._ctx.store.add_request(
             request,
             audit_line(
-                self._ctx, request, actor=person.user_id, event="proposed", state_from="", state_to="pending"
+                self._ctx,
+                request,
+                actor=person.user_id,
+                event="proposed",
+                state_from="",
+                state_to="pending",
+                person=person,
             ),
             [plan_draft(self._ctx, request)],
         )
@@ -216,16 +287,9 @@ class Remedies:
         who = f" by <@{request.approver}>" if request.approver else ""
         return AlreadyDecidedError(f"This request {SAID[request.state]}{who}; your press changed nothing.")
 
-    async def _refused(self, request: Request, person: Person, why: str) -> None:
-        state = request.state
-        audit = audit_line(
-            self._ctx,
-            request,
-            actor=person.user_id,
-            event="refused",
-            state_from=state,
-            state_to=state,
-            why=why,
+    async def _refused(self, request: Request, person: Person, why: str, **data: Any) -> None:
+        audit = self._audit(
+            request, person, "refused", request.state, why=why, slack=await self._place(request), **data
         )
         await self._ctx.store.add_audit(audit)
 
@@ -233,12 +297,22 @@ class Remedies:
         expired = replace(request, state="expired")
         await self._ctx.store.transition(
             request.id,
-            audit=self._audit(request, "oombot", "expired"),
+            audit=self._audit(request, None, "expired"),
             drafts=[decided_draft(self._ctx, expired)],
         )
         self._ctx.wake.set()
 
-    def _audit(self, request: Request, actor: str, state_to: str) -> Audit:
+    def _audit(
+        self, request: Request, person: Person | None, event: str, state_to: str = "", **data: Any
+    ) -> Audit:
+        """A line about a pending request, or one that stays as it is."""
         return audit_line(
-            self._ctx, request, actor=actor, event=state_to, state_from="pending", state_to=state_to
+            self._ctx,
+            request,
+            actor=person.user_id if person else "oombot",
+            event=event,
+            state_from=state_to or "pending",
+            state_to=state_to or event,
+            person=person,
+            **data,
         )

@@ -1,40 +1,31 @@
 """What an approval sets going: check again, run once, read back, show the evidence; and how a crash is mended."""
 
 import asyncio
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from oombot import helper_call, policy
+from oombot import policy
 from oombot.engine import plans, ran
+from oombot.engine.asking import AGAIN_S, Asking
 from oombot.engine.context import Context
 from oombot.engine.drafts import audit_line, decided_draft, outcome_draft, plan_draft
+from oombot.engine.freezes import Freezes
 from oombot.engine.outbox import Outbox
 from oombot.engine.people import People
 from oombot.engine.readings import Readings
-from oombot.errors import (
-    CommandFailedError,
-    DecisionError,
-    HostError,
-    NotApproverError,
-    PlanStaleError,
-    RefusedError,
-)
-from oombot.lifecycle import UNFINISHED
+from oombot.engine.rechecks import Rechecks
+from oombot.errors import DecisionError, HostError, RefusedError
+from oombot.lifecycle import CHANGED, UNFINISHED
 from oombot.model import Draft, HostSnapshot
-from oombot.proposals import Person, Plan, Request
+from oombot.proposals import Begun, Plan, Request
 
-RUN_TIMEOUT_S = 120.0
-RESULT_TIMEOUT_S = 20.0
-ASK_FOR_S = 900.0
+LEASE_S = 180.0  # longer than a run may take; after it another bot on the same store may look after it
 READ_BACK_TRIES = 4
-RECORDS_KEPT_S = 29 * 86400.0  # the helper forgets them after 30 days
 FAILURES = 5  # faults of oombot's own in one run, after which it is given up
 BUTTONS_GONE_WITHIN_S = 3.0
 SETTLE_S = 0.2
-AGAIN_S = (1.0, 2.0, 5.0, 10.0, *[30.0] * 28)  # a quarter of an hour
 
 
 class Runs:
@@ -50,8 +41,12 @@ class Runs:
         again_s: Sequence[float] = AGAIN_S,
     ) -> None:
         """Take the shared parts; `again_s` are the waits between questions to a host that lost its link."""
-        self._ctx, self._readings, self._people, self._outbox = context, readings, people, outbox
+        self._ctx, self._outbox = context, outbox
         self._again_s = tuple(again_s)
+        self.freezes = Freezes(context, people)
+        self._rechecks = Rechecks(context, readings, people, self.freezes)
+        self._asking = Asking(context, again_s)
+        self._fences: dict[str, int] = {}
         self._locks: dict[str, asyncio.Lock] = {}
         self._active: set[str] = set()
         self._failures: Counter[str] = Counter()
@@ -81,6 +76,8 @@ class Runs:
             try:
                 if request.state == "approved":
                     await self._run(request)
+                elif not await self._owns(request):
+                    self._ctx.log(request=request.id).info("run_of_another_bot")
                 elif request.state == "running":
                     await self._reattach(request)
                 else:
@@ -94,33 +91,83 @@ class Runs:
             return
         await self._outbox.settled(f"plan:{request.id}", within_s=BUTTONS_GONE_WITHIN_S)
         try:
-            await self._still_allowed(request)
-            before = await self._seen(request.plan, asked=True)
-            fresh = await self._replan(request, before, request.id)
+            voters = await self._rechecks.as_written(request)
+            before = await self._rechecks.seen(request.plan, asked=True)
         except (HostError, DecisionError) as error:
             await self._move(request, "failed", note=f"not run: {error}")
+            return
+        try:
+            fresh = await self._rechecks.replan(request, before, request.id)
+        except DecisionError as error:  # the target has vanished, or is as it was wanted already
+            await self._move(request, "stale", note=f"not run: {error}")
             return
         if fresh.digest != request.plan.digest:
             await self._stale(request, before)
             return
-        if await self._late(request):  # the reading may have taken its time
-            return
-        way = helper_call.way(self._ctx.settings, request.plan.host)
-        evidence = {"before": fresh.before, "way": way}
-        if not await self._move(request, "running", evidence=evidence):
-            return
-        running = replace(request, state="running", evidence=evidence)
         try:
-            body = {
-                "op": "run",
-                "steps": plans.wire(request.plan.steps),
-                "approver": request.approver or "unknown",
-            }
-            result = await self._ask_helper(request, body)
+            await self._rechecks.allowed(request, fresh, voters)
+        except DecisionError as error:
+            await self._move(request, "failed", note=f"not run: {error}")
+            return
+        if not await self._late(request):  # the reading may have taken its time
+            await self._begin(request, fresh, before)
+
+    async def _begin(self, request: Request, fresh: Plan, before: HostSnapshot) -> None:
+        """Take the host's lease with the move to running, and only then send the plan."""
+        running = replace(
+            request, state="running", evidence={"before": fresh.before, "way": self._asking.way(request)}
+        )
+        begun = await self._ctx.store.begin_run(
+            request.id,
+            audit=audit_line(
+                self._ctx,
+                request,
+                actor="oombot",
+                event="running",
+                state_from="approved",
+                state_to="running",
+                argv=[list(step.do.argv) for step in request.plan.steps],
+                **running.evidence,
+            ),
+            evidence=running.evidence,
+            drafts=[decided_draft(self._ctx, running)],
+            owner=self._ctx.replica,
+            ttl_s=LEASE_S,
+            limit=lambda ran_since: self._rechecks.limit(request, ran_since),
+            ran_since_s=self._ctx.clock() - policy.DAY_S,
+        )
+        self._ctx.wake.set()
+        if begun.lease is None:
+            await self._held(request, begun)
+            return
+        self._fences[request.id] = begun.lease.fence
+        try:
+            result = await self._asking.run(running)
         except HostError as error:
             await self._lost(running, error)
             return
         await self._applied(running, result, before)
+
+    async def _held(self, request: Request, begun: Begun) -> None:
+        """The host is another change's, or a limit is reached; where the request has moved on, that was answered."""
+        if begun.busy is not None:
+            other = f"another change is running on {request.plan.host} ({begun.busy.plan.title})"
+            await self._move(request, "failed", note=f"not run: {other}")
+        elif begun.refused:
+            await self._move(request, "failed", note=f"not run: {begun.refused}")
+
+    async def _owns(self, request: Request) -> bool:
+        """Whether this bot may end a run that was begun earlier: it is its own, or its owner is gone."""
+        lease = await self._ctx.store.take_over(
+            request.id,
+            request.plan.host,
+            owner=self._ctx.replica,
+            now_s=self._ctx.clock(),
+            ttl_s=LEASE_S,
+        )
+        if lease is not None:
+            self._fences[request.id] = lease.fence
+        return lease is not None
 
     async def _late(self, request: Request) -> bool:
         """Close a request whose approval is too old to be run by now."""
@@ -129,48 +176,6 @@ class Runs:
         await self._move(request, "expired", note="the approval was too old to run; nothing was run")
         return True
 
-    async def _still_allowed(self, request: Request) -> None:
-        """The policy counts as it is now, not as it was at the press: the bot may have been restarted since."""
-        if self._ctx.settings.mode != "apply":
-            raise RefusedError(f"oombot runs in {self._ctx.settings.mode} mode now.")
-        approver = Person(user_id=request.approver or "", team_id=self._people.own_team)
-        await self._people.check(approver)
-        groups = await self._people.groups(approver)
-        rules = self._ctx.settings.policy
-        original = await self._ctx.store.request(request.undo_of) if request.undo_of else None
-        if original is not None and plans.reverses(request.plan, original):
-            ruling = policy.may_undo(rules, approver.user_id, groups)
-        else:
-            ruling = policy.may_decide(rules, request, approver.user_id, groups)
-        if not ruling.allowed:
-            raise NotApproverError(ruling.rule)
-
-    async def _seen(self, plan: Plan, *, asked: bool = False) -> HostSnapshot:
-        """A fresh reading of the plan's host, with the details that its remedy needs."""
-        remediation = self._ctx.remediations[plan.remediation]
-        return await self._readings.seen(
-            plan.host, remediation, remediation.params(**plan.params), asked=asked
-        )
-
-    async def _replan(self, request: Request, snapshot: HostSnapshot, tag: str) -> Plan:
-        """The same plan from a fresh reading, to compare digests."""
-        plan = request.plan
-        remediation = self._ctx.remediations[plan.remediation]
-        if request.undo_of is not None:
-            original = await self._ctx.store.request(request.undo_of)
-            if original is None:
-                raise PlanStaleError
-            return plans.undo(remediation, original.plan, snapshot, self._ctx.settings.policy, tag=tag)
-        params = remediation.params(**plan.params)
-        return plans.make(
-            remediation,
-            params,
-            snapshot,
-            self._ctx.settings.policy,
-            tag=tag,
-            back_after_s=plan.back_after_s,
-        )
-
     async def _stale(self, request: Request, snapshot: HostSnapshot) -> None:
         """The host changed since the plan was shown: show the new plan, which needs an approval of its own."""
         now, request_id = self._ctx.clock(), self._ctx.new_id()
@@ -178,7 +183,7 @@ class Runs:
             request,
             id=request_id,
             state="pending",
-            plan=await self._replan(request, snapshot, request_id),
+            plan=await self._rechecks.replan(request, snapshot, request_id),
             created_s=now,
             expires_s=now + self._ctx.settings.policy.approve_within_s,
             approver=None,
@@ -212,25 +217,6 @@ class Runs:
             )
         self._ctx.wake.set()
 
-    async def _ask_helper(
-        self, request: Request, body: Mapping[str, Any], *, timeout_s: float = RUN_TIMEOUT_S
-    ) -> Mapping[str, Any]:
-        """Speak with the helper on the host: one JSON request, one JSON answer."""
-        sudo = any(step.do.sudo for step in request.plan.steps)
-        helpers = self._ctx.settings.helpers_of(request.plan.host)
-        command = helper_call.act(helpers, self._ctx.helper_source, {"id": request.id, **body}, sudo=sudo)
-        result = await self._ctx.hosts.run(
-            request.plan.host, command, timeout_s=timeout_s, asked=body.get("op") == "run"
-        )
-        try:
-            answer = json.loads(result.stdout)
-        except ValueError:
-            said = result.stderr.decode(errors="replace").strip()[:300]
-            raise CommandFailedError(
-                f"The helper on {request.plan.host} gave no answer (exit {result.exit_status}: {said or 'no output'})."
-            ) from None
-        return answer if isinstance(answer, dict) else {"status": "unreadable"}
-
     async def _lost(self, request: Request, error: HostError) -> None:
         """The link went in the middle: ask the host itself what became of the run."""
         self._ctx.log(request=request.id, host=request.plan.host).warning("run_link_lost", error=str(error))
@@ -241,40 +227,12 @@ class Runs:
         await self._reattach(request)
 
     async def _reattach(self, request: Request) -> None:
-        """The run's own record on the host decides; it is never run again, and a silent host is asked for a while."""
-        began = self._ctx.clock()
-        for wait_s in (*self._again_s, None):
-            try:
-                result = await self._ask_helper(request, {"op": "result"}, timeout_s=RESULT_TIMEOUT_S)
-            except HostError as error:
-                problem = f"the host does not say whether it ran: {error}"
-                if not error.temporary:
-                    break
-            else:
-                if problem := self._unknown(request, result):
-                    break
-                if result.get("status") != "running":
-                    await self._applied(request, result, None)
-                    return
-                problem = "the host says that it is still running"
-            if wait_s is None or self._ctx.clock() - began > ASK_FOR_S:
-                break
-            await asyncio.sleep(wait_s)
-        await self._finish(request, "unverified", {**request.evidence, "problems": [problem]})
-
-    def _unknown(self, request: Request, result: Mapping[str, Any]) -> str:
-        """Why this answer does not prove that nothing was run, although it knows of no run."""
-        status, then = result.get("status"), request.evidence.get("way")
-        now = helper_call.way(self._ctx.settings, request.plan.host)
-        if status == "refused":
-            said = str(result.get("error")).removesuffix("; nothing was run")  # now, that is
-            return f"the host does not say whether it ran: {said}"
-        none = status in ("absent", "cancelled")
-        if none and self._ctx.clock() - (request.decided_s or 0.0) > RECORDS_KEPT_S:
-            return "no record of it is found, but the host keeps none for so long"
-        if none and then != now:
-            return f"no record of it is found by the {now}, but it was sent by the {then or 'way of an older oombot'}"
-        return ""
+        """The run's own record on the host decides; it is never run again."""
+        result, problem = await self._asking.result(request)
+        if result is None:
+            await self._finish(request, "unverified", {**request.evidence, "problems": [problem]})
+        else:
+            await self._applied(request, result, None)
 
     async def _applied(
         self, request: Request, result: Mapping[str, Any], before: HostSnapshot | None
@@ -285,7 +243,8 @@ class Runs:
             if await self._move(request, "applied", evidence=evidence, quiet=True):
                 await self._verify(replace(request, state="applied", evidence=evidence), before)
         elif status == "failed":
-            await self._finish(request, "failed", {**evidence, "problems": [ran.failure(result)]})
+            left = ran.stopped(replace(request, evidence=evidence))
+            await self._finish(request, "failed", {**evidence, "problems": [ran.failure(result), *left]})
         elif status in ("absent", "cancelled", "frozen", "refused"):
             said = str(result.get("error") or status)[:500]
             await self._finish(
@@ -295,7 +254,13 @@ class Runs:
             await self._finish(
                 request,
                 "unverified",
-                {**evidence, "problems": [f"the host's record of the run says: {str(status)[:100]}"]},
+                {
+                    **evidence,
+                    "problems": [
+                        f"the host's record of the run says: {str(status)[:100]}",
+                        *ran.stopped(replace(request, evidence=evidence)),
+                    ],
+                },
             )
 
     async def _verify(self, request: Request, before: HostSnapshot | None) -> None:
@@ -317,18 +282,18 @@ class Runs:
         """Read the host; one that is slow just now is asked again."""
         for wait_s in self._again_s[:READ_BACK_TRIES]:
             try:
-                return await self._seen(plan)
+                return await self._rechecks.seen(plan)
             except HostError as error:
                 if not error.temporary:
                     raise
                 await asyncio.sleep(wait_s)
-        return await self._seen(plan)
+        return await self._rechecks.seen(plan)
 
     async def _finish(self, request: Request, state: str, evidence: Mapping[str, Any]) -> None:
         evidence = {"at_s": self._ctx.clock(), **evidence}
         done = replace(request, state=state, evidence=evidence)
-        ran_at_all = state in ("verified", "unverified", "contradicted")
-        undo = ran_at_all and request.undo_of is None and any(step.undo for step in request.plan.steps)
+        made = request.plan.steps if state in CHANGED else request.plan.steps[: ran.halfway(done) or 0]
+        undo = request.undo_of is None and any(step.undo for step in made)
         drafts = [outcome_draft(self._ctx, done, undo=undo), decided_draft(self._ctx, done)]
         if request.undo_of is not None and state == "verified":
             drafts += await self._undone(request.undo_of)
@@ -382,6 +347,7 @@ class Runs:
             audit=audit,
             evidence=dict(evidence) if evidence is not None else None,
             drafts=drafts,
+            fence=self._fences.get(request.id),
         )
         self._ctx.wake.set()
         self._ctx.log(request=request.id, host=request.plan.host).info("request_moved", to=state, moved=moved)
