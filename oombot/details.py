@@ -177,13 +177,13 @@ class SwapDetails:
     read_only: bool = False
     rotational: bool | None = None
     size_b: int | None = None
-    free_b: int | None = None  # for root
+    free_b: int | None = None  # what is kept back for root is not free
     links: bool = False  # a symbolic link stands in the path of `folder`
     areas: tuple[SwapArea, ...] = ()
-    holders: tuple[SwapHolder, ...] = ()
+    holders: tuple[SwapHolder, ...] | None = ()  # None = the kernel does not count it
     fstab_wrong: str = ""  # why fstab can not be edited; "" = it can
     kubelet: bool = False
-    missing: tuple[str, ...] = ()  # programs that are not there: mkswap, swapon, chattr, …
+    missing: tuple[str, ...] = ()  # programs that are not there: mkswap, swapon, swapoff
     shown: str = ""  # swapon --show
 
 

@@ -89,6 +89,7 @@ class Policy(Strict):
     drop_caches: bool = False  # whether the host-wide drop of caches may be asked for
     swap_folder: str = "/"  # where swap files are put, when nobody says otherwise
     swap_max_mib: int = Field(default=16384, ge=64, le=1 << 22)  # of all swap files of ours on a host
+    swap_reserve_mib: int = Field(default=2048, ge=0, le=1 << 22)  # of the disk, must stay free besides 10 %
 
     @property
     def all_rules(self) -> tuple[Rule, ...]:

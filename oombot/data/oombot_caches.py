@@ -10,13 +10,12 @@ import os
 
 from oombot.data.oombot_policy import Policy, check_unit
 from oombot.data.oombot_shape import Verb, no_input, options
-from oombot.data.oombot_site import RefusedError, Site, StepError, UntouchedError, tell
+from oombot.data.oombot_site import MIB, RefusedError, Site, StepError, UntouchedError, tell
 from oombot.data.oombot_systemd import UNIT_FORM, cgroup_number, cgroup_stat, hierarchy, show
 
 DROP_CACHES = "/proc/sys/vm/drop_caches"
 SYNC_S = 60.0
 MOST_MIB = 1 << 22  # 4 TiB: more is a slip of the finger
-MIB = 1 << 20
 
 
 def _drop_words(words: list[str], stdin: str) -> dict[str, int]:

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 PROGRAMS = "/usr/sbin:/usr/bin:/sbin:/bin"
 MAX_FILE = 262_144
+MIB = 1 << 20
 PROGRAM_S = 90
 
 

@@ -24,6 +24,7 @@ _ACT: Final = (
     "oombot_adj.py",
     "oombot_units.py",
     "oombot_memory.py",
+    "oombot_swaps.py",
     "oombot_fstab.py",
     "oombot_swap.py",
     "oombot_kernel.py",
@@ -39,6 +40,7 @@ _LOOK: Final = (
     "oombot_pending.py",
     "oombot_eyes.py",
     "oombot_eyes_kernel.py",
+    "oombot_swaps.py",
     "oombot_eyes_swap.py",
 )
 _READ: Final = ("oombot_read.py", "oombot_lines.py", *_LOOK[1:], _LOOK[0])
