@@ -92,7 +92,7 @@ class UnitDetails:
     members: tuple[Member, ...] = ()
     files: tuple[
         UnitFile, ...
-    ] = ()  # our drop-in; those that `systemctl set-property` writes, kept and runtime
+    ] = ()  # our drop-in and later ones; those that `systemctl set-property` writes, kept and runtime
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,6 +1,7 @@
-"""What the remedies that set oom_score_adj share: who may get which value, and whom a change exposes."""
+"""What the remedies that set oom_score_adj share: who may get which value, whom that exposes, and their steps."""
 
 import re
+import shlex
 from collections.abc import Collection, Iterable, Mapping
 from typing import Final, Protocol
 
@@ -17,6 +18,13 @@ GUARDED: Final = -900  # from here on a process is nearly exempt: only with an a
 FIRST_TO_GO: Final = 500
 MANY: Final = 200  # so many processes are changed one by one, not more
 _LISTED = 5
+FILE: Final = "60-oombot.conf"
+# as data/oombot_units.py writes it; anything else in its place is somebody else's
+OURS: Final = re.compile(
+    r"# oombot: request (?P<tag>[A-Za-z0-9_-]{1,64})(?:, with this folder)?\n"
+    r"\[Service\]\nOOMScoreAdjust=(?P<value>-?[0-9]{1,4})\n",
+    re.ASCII,
+)
 
 
 class Scored(Protocol):
@@ -73,12 +81,14 @@ def shown(adjs: Mapping[int, int]) -> str:
         by_value.setdefault(adj, []).append(pid)
     if len(by_value) == 1:
         return str(next(iter(by_value)))
-    return ", ".join(f"{adj} ({_pids(pids)})" for adj, pids in sorted(by_value.items()))
+    return ", ".join(f"{adj} ({pids(found)})" for adj, found in sorted(by_value.items()))
 
 
-def _pids(pids: list[int]) -> str:
-    few = len(pids) <= _LISTED
-    return f"pid {', '.join(map(str, pids))}" if few else f"{len(pids)} processes"
+def pids(listed: Collection[int]) -> str:
+    """Some processes by number, or how many they are; "" for none."""
+    if len(listed) > _LISTED:
+        return f"{len(listed)} processes"
+    return f"pid {', '.join(map(str, listed))}" if listed else ""
 
 
 def named(processes: Iterable[tuple[str, int]]) -> str:
@@ -116,6 +126,42 @@ def replaced(steps: Iterable[Step]) -> int | None:
     """The value that all those processes had before; None where they had different ones, or there are none."""
     was = {one.undo.argv[-1] for one in steps if one.undo is not None and one.undo.argv[0] == "set-adj"}
     return int(was.pop()) if len(was) == 1 else None
+
+
+def drop_in(unit: str) -> str:
+    """Where our drop-in of a unit is."""
+    return f"/etc/systemd/system/{unit}.d/{FILE}"
+
+
+def writing(unit: str, was: str, had: int, value: int, tag: str) -> tuple[str, ...]:
+    """The words that write the drop-in over what was seen, in a unit that systemd held `had` for."""
+    then = ("--was", was, "--had", str(had), "--value", str(value), "--tag", tag)
+    return ("write-adjust", "--unit", unit, *then)
+
+
+def removal(unit: str, was: str) -> tuple[str, ...]:
+    """The words that take the drop-in away."""
+    return ("remove-adjust", "--unit", unit, "--was", was)
+
+
+def file_step(why: str, unit: str, do: tuple[str, ...], undo: tuple[str, ...]) -> Step:
+    """One change of the drop-in, with its reload."""
+    return Step(
+        why=f"{why} (drop-in and daemon-reload)",
+        do=Command(argv=do, sudo=True),
+        undo=Command(argv=undo, sudo=True),
+        by_hand=_by_hand(unit, do),
+        undo_by_hand=_by_hand(unit, undo),
+    )
+
+
+def _by_hand(unit: str, argv: tuple[str, ...]) -> str:
+    path = shlex.quote(drop_in(unit))
+    if argv[0] == "remove-adjust":
+        return f"sudo rm -- {path} && sudo systemctl daemon-reload"
+    text = shlex.quote(f"# oombot: request {argv[10]}\\n[Service]\\nOOMScoreAdjust={argv[8]}\\n")
+    folder = shlex.quote(drop_in(unit).rpartition("/")[0])
+    return f"sudo mkdir -p -- {folder} && printf {text} | sudo tee -- {path} >/dev/null && sudo systemctl daemon-reload"
 
 
 def followers(snapshot: HostSnapshot, pids: Collection[int]) -> str:

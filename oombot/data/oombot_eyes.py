@@ -5,6 +5,7 @@ Standard library of Python 3.9+ only; joined with its siblings into one program 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from typing import Any
@@ -89,7 +90,7 @@ def look_unit(site: Site, names: dict[str, str]) -> Any:
         "requires_it": [one for one in _named(said, WANTING) if one in active and one not in along],
         "conflicts": [one for one in _named(said, AGAINST) if one in active],
         "members": members(site, cgroup) if cgroup else [],
-        "files": [_unit_file(site, path) for path in _paths(name)],
+        "files": [*(_unit_file(site, path) for path in _paths(name)), *_later(site, name, said)],
     }
 
 
@@ -173,6 +174,16 @@ def _paths(name: str) -> list[str]:
 def _unit_file(site: Site, path: str) -> dict[str, Any]:
     data = read_file(site, path)
     return {"path": path, "text": None if data is None else data.decode("utf-8", "replace")}
+
+
+def _later(site: Site, name: str, said: dict[str, str]) -> list[dict[str, Any]]:
+    """Drop-ins that are read after ours and may decide instead; one that can not be read is left out."""
+    ours, found = OUR_DROP_IN.format(name), []
+    for path in said.get("DropInPaths", "").split():
+        if path != ours and os.path.basename(path) >= os.path.basename(ours):
+            with contextlib.suppress(StepError):
+                found.append(_unit_file(site, path))
+    return found
 
 
 def look_cgroup(site: Site, names: dict[str, str]) -> Any:
