@@ -109,12 +109,15 @@ class PendingChange:
     cgroup_b: int | None
     usage_b: int | None
     in_files: bool = False  # systemd has not read it yet: only a daemon-reload arms it
+    unknown: str = ""  # a value in a file that is not understood; then `wanted_b` says nothing
 
     @property
     def kills(self) -> bool:
         """Whether setting it would kill or freeze the unit; not known counts as yes."""
-        if self.setting == "MemorySwapMax" or self.wanted_b is None:
+        if self.setting == "MemorySwapMax":
             return False
+        if self.unknown or self.wanted_b is None:
+            return bool(self.unknown)
         return self.usage_b is None or self.usage_b > self.wanted_b
 
 

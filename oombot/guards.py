@@ -2,7 +2,7 @@
 
 import fnmatch
 
-from oombot.details import Details
+from oombot.details import Details, PendingChange
 from oombot.model import HostSnapshot
 from oombot.proposals import Check
 from oombot.rights import PROTECTED, Policy
@@ -52,13 +52,21 @@ def waiting(details: Details, act: str, *, but: str = "", in_files: bool = False
     said = [
         Check(
             ok=False if one.kills else None,
-            text=f"{one.unit}: {one.setting} {_size(one.wanted_b)} waits to be set (its cgroup has "
-            f"{_size(one.cgroup_b)}, it uses {_size(one.usage_b)}), and a {act} would set it"
+            text=f"{one.unit}: {one.setting} {_wanted(one)} waits to be set (its cgroup has "
+            f"{_size(one.cgroup_b)}, it uses {_used(one.usage_b)}), and a {act} would set it"
             + (": it would be killed" if one.kills else ""),
         )
         for one in others
     ]
     return said or [Check(ok=True, text=f"no {act} arms a kill: no memory limit of another unit waits")]
+
+
+def _wanted(one: PendingChange) -> str:
+    return f"'{one.unknown}' (not understood)" if one.unknown else _size(one.wanted_b)
+
+
+def _used(size_b: int | None) -> str:
+    return "an unknown amount" if size_b is None else _size(size_b)
 
 
 def _size(size_b: int | None) -> str:

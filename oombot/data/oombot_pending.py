@@ -9,21 +9,133 @@ So nothing here starts, changes or reloads a unit before these were looked for.
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
-from oombot.data.oombot_site import Site, StepError, UntouchedError
+from oombot.data.oombot_files import MEMORY_SETTINGS, UnitFiles, Written
+from oombot.data.oombot_site import Site, StepError, UntouchedError, glance
+from oombot.data.oombot_systemd import hierarchy, number, show_all
+
+LIMIT_FILES = {"MemoryMax": "memory.max", "MemoryHigh": "memory.high", "MemorySwapMax": "memory.swap.max"}
+PENDING_PROPERTIES = (
+    "Id,Names,ActiveState,FragmentPath,NeedDaemonReload,ControlGroup,MemoryLimit," + ",".join(MEMORY_SETTINGS)
+)
+MAX_UNITS = 5000
 
 
 def pending(site: Site) -> list[dict[str, Any]]:
     """Every limit that waits, in the shape of PendingChange of oombot/details.py."""
-    raise StepError("not looked at yet")
+    return [one for one, _names in _waiting(site)]
 
 
 def check_start(site: Site, but: str = "") -> None:
     """UntouchedError where starting or changing a unit would set a limit of another one (`but` apart) that kills it."""
-    raise UntouchedError("not looked at yet")
+    _refuse_kills(
+        [one for one, names in _waiting(site) if but not in names and not one["in_files"] and would_kill(one)]
+    )
 
 
 def check_reload(site: Site, but: str = "") -> None:
     """The same for a daemon-reload, which arms what stands in files besides."""
-    raise UntouchedError("not looked at yet")
+    _refuse_kills([one for one, names in _waiting(site) if but not in names and would_kill(one)])
+
+
+def would_kill(one: dict[str, Any]) -> bool:
+    """Whether setting it would kill or freeze the unit; not known counts as yes."""
+    if one["setting"] == "MemorySwapMax":
+        return False
+    if one["unknown"] or one["wanted_b"] is None:
+        return bool(one["unknown"])
+    return one["usage_b"] is None or one["usage_b"] > one["wanted_b"]
+
+
+def _refuse_kills(found: list[dict[str, Any]]) -> None:
+    """Say what would be killed, and the command that mends it; nothing where nothing would be."""
+    if not found:
+        return
+    one, *more = found
+    unit, setting = one["unit"], one["setting"]
+    mend = f"raise it in its file (systemctl cat {unit}), then systemctl daemon-reload"
+    if not more and not one["in_files"]:
+        limit = "infinity" if one["cgroup_b"] is None else one["cgroup_b"]
+        mend = f"systemctl set-property --runtime {unit} {setting}={limit}"
+    wanted = f"'{one['unknown']}' (not understood)" if one["unknown"] else _limit_text(one["wanted_b"])
+    others = f", and {len(more)} more wait" if more else ""
+    raise UntouchedError(
+        f"{setting} {wanted} of {unit} waits to be set, and this would set it and kill what runs there: "
+        f"its cgroup has {_limit_text(one['cgroup_b'])}, it uses {_use_text(one['usage_b'])}{others}. "
+        f"Nothing was changed. To mend it: {mend}"
+    )
+
+
+def _limit_text(limit_b: int | None) -> str:
+    return "no limit" if limit_b is None else f"{limit_b / (1 << 20):.0f} MiB"
+
+
+def _use_text(usage_b: int | None) -> str:
+    return "an unknown amount" if usage_b is None else _limit_text(usage_b)
+
+
+def _waiting(site: Site) -> list[tuple[dict[str, Any], list[str]]]:
+    """Every limit that waits, with all names of its unit. On cgroup v1 limits are set at once: there is none."""
+    version, root = hierarchy(site)
+    if version == 1 or "memory" not in (glance(site, f"{root}/cgroup.controllers") or "").split():
+        return []
+    units = show_all(site, PENDING_PROPERTIES, "*.service", "*.slice", "*.scope")
+    if len(units) > MAX_UNITS:
+        raise StepError(f"systemd has more than {MAX_UNITS} units")
+    files, found = UnitFiles(site), []
+    for said in units:
+        cgroup = said.get("ControlGroup", "").strip("/")
+        folder = os.path.join(root, cgroup)
+        if not cgroup or not os.path.isdir(site.path(folder)):
+            continue  # nothing runs there
+        names = said.get("Names", said["Id"]).split()
+        found += [(one, names) for one in _unit_waiting(site, said, names, folder, files)]
+    return found
+
+
+def _unit_waiting(
+    site: Site, said: dict[str, str], names: list[str], folder: str, files: UnitFiles
+) -> list[dict[str, Any]]:
+    found = []
+    stale = said.get("NeedDaemonReload") == "yes"
+    written = files.limits(said["Id"], names, said.get("FragmentPath", ""))
+    for setting in MEMORY_SETTINGS:
+        held = _held_limit(said, setting)
+        set_b = number(glance(site, f"{folder}/{LIMIT_FILES[setting]}"))
+        one = {"unit": said["Id"], "setting": setting, "cgroup_b": set_b, "unknown": "", "in_files": False}
+        if not _same_limit(held, set_b):
+            found.append({**one, "wanted_b": held, "usage_b": _unit_usage(site, folder)})
+        wanted = written.get(setting, Written(None) if stale else Written(held))
+        if wanted.unknown and not stale:
+            continue  # systemd has read it, whatever it made of it
+        if wanted.unknown or not _same_limit(wanted.size_b, held):
+            one.update(wanted_b=wanted.size_b, unknown=wanted.unknown, in_files=True)
+            found.append({**one, "usage_b": _unit_usage(site, folder)})
+    return found if os.path.isdir(site.path(folder)) else []  # it may have ended meanwhile
+
+
+def _held_limit(said: dict[str, str], setting: str) -> int | None:
+    """What systemd would set; MemoryLimit=, the setting of old, counts where none of the new ones is there."""
+    if setting == "MemoryMax" and all(number(said.get(one)) is None for one in MEMORY_SETTINGS):
+        return number(said.get("MemoryLimit"))
+    return number(said.get(setting))
+
+
+def _same_limit(one: int | None, other: int | None) -> bool:
+    """Whether two limits are one, since the kernel keeps whole pages and a share of RAM is rounded."""
+    if one is None or other is None:
+        return one is other
+    page = os.sysconf("SC_PAGE_SIZE")
+    return abs(one // page - other // page) <= 1
+
+
+def _unit_usage(site: Site, folder: str) -> int | None:
+    """What can not be dropped at once: memory.current without inactive file pages."""
+    current = number(glance(site, f"{folder}/memory.current"))
+    for line in (glance(site, f"{folder}/memory.stat") or "").splitlines():
+        key, _, value = line.partition(" ")
+        if key == "inactive_file" and current is not None and value.isdigit():
+            return max(0, current - int(value))
+    return None

@@ -7,6 +7,7 @@ Every path is absolute; in tests `root` puts another tree, and `programs` other 
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import stat
 import subprocess
@@ -16,6 +17,12 @@ PROGRAMS = "/usr/sbin:/usr/bin:/sbin:/bin"
 MAX_FILE = 262_144
 MIB = 1 << 20
 PROGRAM_S = 90
+GONE = (
+    errno.ENOENT,
+    errno.ENOTDIR,
+    errno.ESRCH,
+    errno.ENODEV,
+)  # the last of a cgroup that was removed meanwhile
 
 
 class RefusedError(Exception):
@@ -149,9 +156,9 @@ def glance(site: Site, path: str, *, limit: int = MAX_FILE) -> str | None:
             if not stat.S_ISREG(os.fstat(handle).st_mode):
                 raise StepError(f"{path} is no regular file")
             data = file.read(limit + 1)
-    except (FileNotFoundError, NotADirectoryError, ProcessLookupError):
-        return None
     except OSError as error:
+        if error.errno in GONE:
+            return None
         raise StepError(f"{path} can not be read: {error.strerror}") from None
     if len(data) > limit:
         raise StepError(f"{path} is longer than {limit} bytes")
