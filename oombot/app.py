@@ -16,6 +16,7 @@ import structlog
 
 from oombot import catalog, config, installation
 from oombot.adapters.local import LocalHosts
+from oombot.adapters.no_chat import NoChat
 from oombot.adapters.routed import RoutedHosts
 from oombot.adapters.slack import SlackChat
 from oombot.adapters.slack_listeners import SlackListeners
@@ -35,7 +36,7 @@ from oombot.engine.readings import Readings
 from oombot.engine.remedies import Remedies
 from oombot.engine.runs import Runs
 from oombot.engine.watch import Watch
-from oombot.errors import ChatError, ConfigError
+from oombot.errors import ConfigError, StoreTakenError
 from oombot.ports import Chat, Hosts
 from oombot.views import Views
 
@@ -136,11 +137,36 @@ async def offline(settings: Settings) -> AsyncIterator[Bot]:
     """The engine without Slack, for the command line: it can ask, and never speaks."""
     async with AsyncExitStack() as stack:
         store = await stack.enter_async_context(SqlStore.open(store_url(settings)))
-        hosts = await stack.enter_async_context(open_hosts(settings))
-        async with asyncio.TaskGroup() as group:
-            tasks = Tasks(group)
-            yield wire(make_context(settings, hosts, _NoChat(), store, spawn=tasks.spawn))
-            tasks.cancel()
+        yield await stack.enter_async_context(_without_slack(settings, store, runs=True))
+
+
+@asynccontextmanager
+async def acting(settings: Settings) -> AsyncIterator[tuple[Bot, bool]]:
+    """The same for what changes something, and whether it runs here what is approved.
+
+    Where a bot runs on this store it does not: the decision is stored, and that bot takes it up. Else this process
+    is the one that acts, and no bot starts until it is done.
+    """
+    url = store_url(settings)
+    async with AsyncExitStack() as stack:
+        try:
+            store, alone = await stack.enter_async_context(SqlStore.open(url, exclusive=True)), True
+        except StoreTakenError:
+            store, alone = await stack.enter_async_context(SqlStore.open(url)), False
+        yield await stack.enter_async_context(_without_slack(settings, store, runs=alone)), alone
+
+
+@asynccontextmanager
+async def _without_slack(settings: Settings, store: SqlStore, *, runs: bool) -> AsyncIterator[Bot]:
+    async with open_hosts(settings) as hosts, asyncio.TaskGroup() as group:
+        tasks, chat = Tasks(group), NoChat(settings.policy.accounts.values())
+        spawn = tasks.spawn if runs else _left_to_the_bot
+        yield wire(make_context(settings, hosts, chat, store, spawn=spawn))
+        tasks.cancel()
+
+
+def _left_to_the_bot(work: Coroutine[Any, Any, None]) -> None:
+    work.close()
 
 
 def make_context(
@@ -163,9 +189,14 @@ def make_context(
         helper_source=installation.act_source(),
         look_source=installation.look_source(),
         clock=time.time,
-        new_id=lambda: secrets.token_urlsafe(16),
+        new_id=_new_id,
         spawn=spawn,
     )
+
+
+def _new_id() -> str:
+    """A name that nobody guesses, for requests above all; people type it, so it does not begin like an option."""
+    return secrets.token_urlsafe(16).lstrip("-_")
 
 
 @asynccontextmanager
@@ -359,13 +390,3 @@ async def _settle() -> None:
         gc.collect()
         gc.freeze()
         wait_s = SETTLE_AGAIN_S
-
-
-class _NoChat:
-    """Chat where there is none: every call says so."""
-
-    def __getattr__(self, name: str) -> Any:
-        async def refuse(*_: Any, **__: Any) -> Any:
-            raise ChatError("Slack is not connected on the command line", code="offline")
-
-        return refuse

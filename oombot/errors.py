@@ -2,6 +2,7 @@
 
 OombotError
 ├── ConfigError            the configuration is wrong; carries every mistake
+│   └── StoreTakenError        another process acts on this store
 ├── HostError              a host could not be asked
 │   ├── UnknownHostError       no such host in the configuration
 │   ├── HostUnreachableError   no connection (refused, timed out, lost)
@@ -44,6 +45,10 @@ class ConfigError(OombotError):
         """Take every mistake, each as `file:line: path: what is wrong`."""
         super().__init__("\n".join(problems))
         self.problems = tuple(problems)
+
+
+class StoreTakenError(ConfigError):
+    """Another process acts on this store; nothing was started."""
 
 
 class HostError(OombotError):

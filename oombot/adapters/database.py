@@ -25,7 +25,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import AsyncAdaptedQueuePool
 
 from oombot.adapters.tables import POSITIONS
-from oombot.errors import ConfigError, OombotError
+from oombot.errors import ConfigError, OombotError, StoreTakenError
 
 BUSY_TIMEOUT_S = 30.0
 WRITE = "oombot_write"
@@ -118,7 +118,7 @@ def _lock(handle: int, path: Path) -> None:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as fault:
         fix = f"end that one first (`fuser -v {path}.lock` names it), or name another store in the configuration"
-        raise ConfigError([f"another oombot runs on this store ({path}); {fix}"]) from fault
+        raise StoreTakenError([f"another oombot runs on this store ({path}); {fix}"]) from fault
     except OSError as fault:
         raise ConfigError([f"{path}.lock: {fault.strerror}; put the store on a local disk"]) from fault
 

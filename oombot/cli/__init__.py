@@ -8,6 +8,9 @@ from typing import Annotated
 
 import typer
 
+from oombot.cli.changes import changes_app
+from oombot.cli.options import CONFIG, ConfigOption
+
 app = typer.Typer(
     help="OOM-killer triage and approved remedies for the on-call channel.",
     no_args_is_help=True,
@@ -19,18 +22,15 @@ app.add_typer(slack_app, name="slack")
 hosts_app = typer.Typer(help="List, test and trust the hosts of the configuration.", no_args_is_help=True)
 app.add_typer(hosts_app, name="hosts")
 
-CONFIG = Path("config/oombot.yaml")
-ConfigOption = Annotated[
-    Path, typer.Option("--config", "-c", envvar="OOMBOT_CONFIG", help="The configuration file.")
-]
+app.add_typer(changes_app)
 
 
-def main() -> None:
+def main(words: list[str] | None = None) -> None:
     """Run a command; every error that oombot knows becomes a sentence and exit 2."""
     from oombot.errors import ConfigError, OombotError
 
     try:
-        app()
+        app(words)
     except ConfigError as error:
         _stop([*error.problems])
     except OombotError as error:

@@ -16,7 +16,7 @@ def until_stopped(
     serve: Callable[[asyncio.Event], Coroutine[Any, Any, None]], *, level: int = logging.INFO
 ) -> None:
     """Run `serve(stop)`; the first signal sets `stop`, a second one ends at once. Known errors keep their class."""
-    _configure_logs(level)
+    configure_logs(level)
     try:
         asyncio.run(_serve(serve))
     except BaseExceptionGroup as group:
@@ -46,7 +46,7 @@ def _first(group: BaseExceptionGroup[OombotError]) -> OombotError:
     raise AssertionError("an exception group is never empty")
 
 
-def _configure_logs(level: int) -> None:
+def configure_logs(level: int) -> None:
     """One line per event on standard error: for people on a terminal, as JSON elsewhere."""
     on_terminal = sys.stderr.isatty()
     renderer = (
