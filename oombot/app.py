@@ -62,9 +62,9 @@ class Bot:
     watch: Watch
 
 
-def wire(context: Context) -> Bot:
+def wire(context: Context, *, outbox: Outbox | None = None) -> Bot:
     """Put the engine's parts together."""
-    readings, outbox, people = Readings(context), Outbox(context), People(context)
+    readings, people, outbox = Readings(context), People(context), outbox or Outbox(context)
     answers, cards, runs = (
         Answers(context, readings),
         Cards(context, readings),
@@ -161,8 +161,17 @@ async def _without_slack(settings: Settings, store: SqlStore, *, runs: bool) -> 
     async with open_hosts(settings) as hosts, asyncio.TaskGroup() as group:
         tasks, chat = Tasks(group), NoChat(settings.policy.accounts.values())
         spawn = tasks.spawn if runs else _left_to_the_bot
-        yield wire(make_context(settings, hosts, chat, store, spawn=spawn))
+        context = make_context(settings, hosts, chat, store, spawn=spawn)
+        yield wire(context, outbox=_Unsent(context))
         tasks.cancel()
+
+
+class _Unsent(Outbox):
+    """Messages that wait in the store until a bot sends them."""
+
+    async def settled(self, key: str, *, within_s: float) -> bool:
+        """Nobody waits for Slack where there is none."""
+        return False
 
 
 def _left_to_the_bot(work: Coroutine[Any, Any, None]) -> None:
