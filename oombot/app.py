@@ -16,7 +16,6 @@ import structlog
 
 from oombot import catalog, config, installation
 from oombot.adapters.local import LocalHosts
-from oombot.adapters.no_chat import NoChat
 from oombot.adapters.routed import RoutedHosts
 from oombot.adapters.slack import SlackChat
 from oombot.adapters.slack_listeners import SlackListeners
@@ -36,7 +35,7 @@ from oombot.engine.readings import Readings
 from oombot.engine.remedies import Remedies
 from oombot.engine.runs import Runs
 from oombot.engine.watch import Watch
-from oombot.errors import ConfigError, StoreTakenError
+from oombot.errors import ConfigError
 from oombot.ports import Chat, Hosts
 from oombot.views import Views
 
@@ -130,52 +129,6 @@ async def serve(
                     tasks.spawn(_when_hearing(bot, ready))
                 await stop.wait()
             tasks.cancel()
-
-
-@asynccontextmanager
-async def offline(settings: Settings) -> AsyncIterator[Bot]:
-    """The engine without Slack, for the command line: it can ask, and never speaks."""
-    async with AsyncExitStack() as stack:
-        store = await stack.enter_async_context(SqlStore.open(store_url(settings)))
-        yield await stack.enter_async_context(_without_slack(settings, store, runs=True))
-
-
-@asynccontextmanager
-async def acting(settings: Settings) -> AsyncIterator[tuple[Bot, bool]]:
-    """The same for what changes something, and whether it runs here what is approved.
-
-    Where a bot runs on this store it does not: the decision is stored, and that bot takes it up. Else this process
-    is the one that acts, and no bot starts until it is done.
-    """
-    url = store_url(settings)
-    async with AsyncExitStack() as stack:
-        try:
-            store, alone = await stack.enter_async_context(SqlStore.open(url, exclusive=True)), True
-        except StoreTakenError:
-            store, alone = await stack.enter_async_context(SqlStore.open(url)), False
-        yield await stack.enter_async_context(_without_slack(settings, store, runs=alone)), alone
-
-
-@asynccontextmanager
-async def _without_slack(settings: Settings, store: SqlStore, *, runs: bool) -> AsyncIterator[Bot]:
-    async with open_hosts(settings) as hosts, asyncio.TaskGroup() as group:
-        tasks, chat = Tasks(group), NoChat(settings.policy.accounts.values())
-        spawn = tasks.spawn if runs else _left_to_the_bot
-        context = make_context(settings, hosts, chat, store, spawn=spawn)
-        yield wire(context, outbox=_Unsent(context))
-        tasks.cancel()
-
-
-class _Unsent(Outbox):
-    """Messages that wait in the store until a bot sends them."""
-
-    async def settled(self, key: str, *, within_s: float) -> bool:
-        """Nobody waits for Slack where there is none."""
-        return await super().settled(key, within_s=min(within_s, 0.0))
-
-
-def _left_to_the_bot(work: Coroutine[Any, Any, None]) -> None:
-    work.close()
 
 
 def make_context(

@@ -8,7 +8,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from oombot import app, triage
+from oombot import app, offline, triage
 from oombot.cli.drawing import cell, plain, when
 from oombot.cli.fleet import ask_fleet
 from oombot.config import Settings
@@ -50,7 +50,7 @@ def ask(text: str, *, config: Path, as_json: bool) -> int:
 async def _ask(
     asked: Question, settings: Settings
 ) -> tuple[triage.Diagnosis, tuple[triage.Match, ...], str, str]:
-    async with app.offline(settings) as bot:
+    async with offline.asking(settings) as bot:
         try:
             snapshot = await bot.readings.now(asked.host, asked=True)
         except HostError as error:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from oombot.cli.drawing import plain
 from oombot.cli.plans_drawn import as_data, draw_outcome, draw_plan, draw_requests
-from oombot.cli.session import Session, acted, print_data
+from oombot.cli.session import Session, acted, looked, print_data
 from oombot.config import Settings
 from oombot.engine import plans
 from oombot.errors import RefusedError
@@ -29,7 +29,7 @@ def pending(*, config: Path, as_json: bool) -> int:
             session.say("Nothing waits for a decision.")
         return 0
 
-    return acted(config, act)
+    return looked(config, act)
 
 
 def _lives(request: Request, now_s: float) -> bool:
@@ -104,7 +104,7 @@ def history(host: str, *, config: Path, as_json: bool, limit: int) -> int:
             session.say(f"Nothing was ever proposed for {name}.")
         return 0
 
-    return acted(config, act)
+    return looked(config, act)
 
 
 async def outcome(session: Session, request: Request) -> int:

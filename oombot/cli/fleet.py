@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from oombot import app, triage
+from oombot import offline, triage
 from oombot.cli.drawing import cell, plain, when
 from oombot.config import Settings
 from oombot.engine.answers import Question
@@ -26,7 +26,7 @@ async def ask_fleet(settings: Settings, asked: Question, selection: Selection, *
     errors = Console(stderr=True, emoji=False, highlight=False)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     seen: list[triage.Seen] = []
-    async with app.offline(settings) as bot:
+    async with offline.asking(settings) as bot:
         begun_s = bot.context.clock()
         with Progress(*columns, console=errors, transient=True, disable=not errors.is_terminal) as progress:
             bar = progress.add_task("asking", total=len(selection.names))

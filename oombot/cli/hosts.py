@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 
-from oombot import app
+from oombot import app, offline
 from oombot.adapters import ssh_trust
 from oombot.adapters.sql import SqlStore
 from oombot.adapters.ssh_known import Offer
@@ -113,7 +113,7 @@ def readable(pattern: str, *, config: Path, as_json: bool) -> int:
 
 async def _try_all(settings: Settings, names: Sequence[str], done: Callable[[], None]) -> list[Tried]:
     places = asyncio.Semaphore(AT_ONCE)
-    async with app.offline(settings) as bot:
+    async with offline.asking(settings) as bot:
 
         async def one(name: str) -> Tried:
             async with places:

@@ -15,7 +15,7 @@ from typing import Any
 
 from rich.console import Console
 
-from oombot import app
+from oombot import app, offline
 from oombot.cli.drawing import plain
 from oombot.cli.persons import acting_person
 from oombot.cli.serving import configure_logs
@@ -94,21 +94,41 @@ class Session:
             await asyncio.sleep(LOOK_EVERY_S)
 
 
-def acted(config: Path, act: Callable[[Session], Awaitable[int]]) -> int:
+Act = Callable[[Session], Awaitable[int]]
+
+
+def acted(config: Path, act: Act) -> int:
     """Run one verb and give its exit status; what oombot refuses is a sentence on standard error."""
     configure_logs(logging.ERROR)
     return asyncio.run(_acted(app.load_settings(config), act))
 
 
-async def _acted(settings: Settings, act: Callable[[Session], Awaitable[int]]) -> int:
-    console = Console(emoji=False, highlight=False)
-    async with app.acting(settings) as (bot, alone):
-        try:
-            return await act(Session(settings=settings, bot=bot, alone=alone, console=console))
-        except (ConfigError, UnknownHostError) as error:
-            return _told(error, 2)
-        except OombotError as error:
-            return _told(error, 1)
+def looked(config: Path, act: Act) -> int:
+    """The same for what only reads: it keeps no bot from starting."""
+    return asyncio.run(_looked(app.load_settings(config), act))
+
+
+async def _acted(settings: Settings, act: Act) -> int:
+    async with offline.acting(settings) as (bot, alone):
+        return await _guarded(act, Session(settings=settings, bot=bot, alone=alone, console=_console()))
+
+
+async def _looked(settings: Settings, act: Act) -> int:
+    async with offline.asking(settings) as bot:
+        return await _guarded(act, Session(settings=settings, bot=bot, alone=False, console=_console()))
+
+
+async def _guarded(act: Act, session: Session) -> int:
+    try:
+        return await act(session)
+    except (ConfigError, UnknownHostError) as error:
+        return _told(error, 2)
+    except OombotError as error:
+        return _told(error, 1)
+
+
+def _console() -> Console:
+    return Console(emoji=False, highlight=False)
 
 
 def _told(error: OombotError, status: int) -> int:
