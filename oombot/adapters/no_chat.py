@@ -40,8 +40,10 @@ class NoChat:
         raise _refused()
 
     async def is_person(self, user_id: str, team_id: str) -> bool:
-        """Only who the configuration maps an account to; whether Slack still has them is not known."""
-        return team_id == self.team_id and user_id in self._known
+        """Whom the configuration maps an account to; about everybody else nothing is known."""
+        if team_id != self.team_id or user_id not in self._known:
+            raise _refused()
+        return True
 
     async def upload(
         self, channel_id: str, thread_ts: str, *, filename: str, title: str, content: str

@@ -60,12 +60,13 @@ def approve(request: RequestArgument, yes: YesOption = False, config: ConfigOpti
 @changes_app.command(rich_help_panel=PANEL)
 def deny(
     request: RequestArgument,
+    reason: Annotated[str, typer.Argument(help="Why; it stands on the card and in the audit trail.")] = "",
     config: ConfigOption = CONFIG,
 ) -> None:
     """Close a request without running it; who asked may withdraw their own."""
     from oombot.cli.deciding import deny as decided
 
-    sys.exit(decided(request, config=config))
+    sys.exit(decided(request, reason, config=config))
 
 
 @changes_app.command(rich_help_panel=PANEL)

@@ -7,7 +7,7 @@ from oombot.cli.drawing import plain
 from oombot.cli.plans_drawn import as_data, draw_outcome, draw_plan, draw_requests
 from oombot.cli.session import Session, acted, looked, print_data
 from oombot.config import Settings
-from oombot.engine import plans
+from oombot.engine import plans, ran
 from oombot.errors import RefusedError
 from oombot.lifecycle import CHANGED, SAID, TRANSITIONS, UNFINISHED
 from oombot.proposals import Plan, Request
@@ -52,12 +52,12 @@ def approve(request_id: str, *, config: Path, yes: bool) -> int:
     return acted(config, act)
 
 
-def deny(request_id: str, *, config: Path) -> int:
+def deny(request_id: str, reason: str, *, config: Path) -> int:
     """Close a request without running it."""
 
     async def act(session: Session) -> int:
         request, person = await session.request(request_id), session.person
-        denied = await session.bot.remedies.deny(request.id, person)
+        denied = await session.bot.remedies.deny(request.id, person, reason=reason)
         session.say(f"Denied: {denied.plan.title} on {denied.plan.host}. Nothing was run.")
         return 0
 
@@ -69,7 +69,7 @@ def undo(request_id: str, *, config: Path, yes: bool) -> int:
 
     async def act(session: Session) -> int:
         request, person = await session.request(request_id), session.person
-        if request.state not in CHANGED:
+        if request.state not in CHANGED and ran.halfway(request) is None:
             raise RefusedError(f"There is nothing to undo: the request {SAID[request.state]}.")
         await session.leftovers()
         draw_plan(session.console, await _way_back(session, request))
@@ -87,7 +87,8 @@ async def _way_back(session: Session, request: Request) -> Plan:
     fix = context.remediations[request.plan.remediation]
     params = fix.params(**request.plan.params)
     snapshot = await session.bot.readings.seen(request.plan.host, fix, params, asked=True)
-    return plans.undo(fix, request.plan, snapshot, session.settings.policy, tag=context.new_id())
+    rules, done = session.settings.policy, ran.halfway(request)
+    return plans.undo(fix, request.plan, snapshot, rules, tag=context.new_id(), done=done)
 
 
 def history(host: str, *, config: Path, as_json: bool, limit: int) -> int:
@@ -110,14 +111,15 @@ def history(host: str, *, config: Path, as_json: bool, limit: int) -> int:
 async def outcome(session: Session, request: Request) -> int:
     """Wait for the end of what was approved and draw it; 0 only where it is verified."""
     if request.state == "pending":
-        session.say(f"It waits for an approver: oombot approve {request.id}")
+        wanted = f" ({len(request.voters)} of {request.approvals} have approved it)" if request.voters else ""
+        session.say(f"It waits for an approver{wanted}: oombot approve {request.id}")
         return 0
     done = await session.ended(request.id)
     draw_outcome(session.console, done)
     if done.state == "stale":
         for fresh in await session.bot.context.store.requests(("pending",), done.plan.host):
             session.say(f"The new plan waits: oombot approve {fresh.id}")
-    elif done.state in CHANGED and done.undo_of is None:
+    elif (done.state in CHANGED or ran.halfway(done)) and done.undo_of is None:
         session.say(f"To put it back: oombot undo {done.id}")
     if done.state == "approved":
         session.say("The bot on this store did not take it up in time; it will not be run any more.")

@@ -27,7 +27,7 @@ def acting_person(settings: Settings) -> Person:
     if user_id is None:
         fix = f"policy: {{accounts: {{{name}: SLACK-USER-ID}}}} in the configuration, by who may edit it"
         raise NotApproverError(f"The account {name} is nobody in policy.accounts: nothing was done.", fix=fix)
-    return Person(user_id=user_id, name=name)
+    return Person(user_id=user_id, name=name, account=name)
 
 
 def own_account(settings: Settings) -> str:

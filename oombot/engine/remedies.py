@@ -80,7 +80,7 @@ class Remedies:
         needed = max(request.approvals, policy.approvals(settings, of))
         return await self._vote(request, person, needed=needed, rule=ruling.name)
 
-    async def deny(self, request_id: str, person: Person) -> Request:
+    async def deny(self, request_id: str, person: Person, *, reason: str = "") -> Request:
         """Close a pending request without running it; the requester may withdraw their own."""
         request = await self._open(request_id, person)
         if person.user_id != request.requester and not await self._people.is_approver(person):
@@ -88,12 +88,13 @@ class Remedies:
             raise NotApproverError(
                 "Only an approver or the person who asked may close this. Nothing was changed."
             )
+        said = " ".join(reason.split())[:200]
         denied = replace(request, state="denied", approver=person.user_id, decided_s=self._ctx.clock())
         moved = await self._ctx.store.transition(
             request.id,
-            audit=self._audit(request, person, "denied", slack=await self._place(request)),
+            audit=self._audit(request, person, "denied", why=said, slack=await self._place(request)),
             approver=person.user_id,
-            drafts=[decided_draft(self._ctx, denied)],
+            drafts=[decided_draft(self._ctx, denied, note=said)],
         )
         if not moved:
             raise await self._already(request.id)
