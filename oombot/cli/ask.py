@@ -8,7 +8,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from oombot import app, offline, triage
+from oombot import app, triage
+from oombot.cli import offline
 from oombot.cli.drawing import cell, plain, when
 from oombot.cli.fleet import ask_fleet
 from oombot.config import Settings

@@ -8,7 +8,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from oombot import offline, triage
+from oombot import triage
+from oombot.cli import offline
 from oombot.cli.drawing import cell, plain, when
 from oombot.config import Settings
 from oombot.engine.answers import Question

@@ -11,10 +11,11 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 
-from oombot import app, offline
+from oombot import app
 from oombot.adapters import ssh_trust
 from oombot.adapters.sql import SqlStore
 from oombot.adapters.ssh_known import Offer
+from oombot.cli import offline
 from oombot.cli.drawing import cell, plain, when
 from oombot.config import Host, Settings
 from oombot.errors import HostError, UnknownHostError

@@ -15,7 +15,8 @@ from typing import Any
 
 from rich.console import Console
 
-from oombot import app, offline
+from oombot import app
+from oombot.cli import offline
 from oombot.cli.drawing import plain
 from oombot.cli.persons import acting_person
 from oombot.cli.serving import configure_logs
