@@ -13,7 +13,7 @@ MIB: Final = 1 << 20
 LEAST_MIB: Final = 64
 MOST_MIB: Final = 1 << 20
 USUAL_MOST_MIB: Final = 4096  # more swap than this makes a host slow before it saves it
-SPARE_B: Final = 512 * MIB  # what swapping off must leave available
+SPARE_MIB: Final = 512  # what swapping off must leave available; of less than 2 GiB of RAM a quarter
 FILESYSTEMS: Final = ("ext3", "ext4", "xfs", "btrfs")
 _NOT_THERE: Final = "no swap file can be there (on ext3, ext4, xfs and btrfs it can)"
 FOLDER: Final = re.compile(r"/(?:[A-Za-z0-9_+@:.-]+/?)*", re.ASCII)
@@ -131,9 +131,8 @@ def place(params: Params, seen: Seen, policy: Policy) -> list[Check]:
     if swap.kubelet or any(p.comm == "kubelet" for p in seen.snapshot.processes):
         checks.append(Check(ok=False, text="it is a Kubernetes node: kubelet counts on there being no swap"))
     if swap.rotational:
-        checks.append(
-            Check(ok=None, text=f"{swap.source} is a turning disk: what was swapped comes back slowly")
-        )
+        said = f"{swap.source} says that it is a turning disk: if so, what was swapped comes back slowly"
+        checks.append(Check(ok=None, text=said))
     if swap.filesystem == "btrfs":
         said = "btrfs: on one device only, and its subvolume takes no snapshot while the file is on"
         checks.append(Check(ok=None, text=said))
@@ -208,9 +207,10 @@ def room_to_swap_off(area: SwapArea, seen: Seen) -> list[Check]:
     if not area.used_b:
         return [Check(ok=True, text=f"nothing is in {area.path}")]
     available = seen.snapshot.memory_kb.get("MemAvailable")
-    need = area.used_b * 1.2 + SPARE_B
+    spare = min(SPARE_MIB, seen.snapshot.memory_kb.get("MemTotal", 0) // 4096 or SPARE_MIB)
+    need = area.used_b * 1.2 + spare * MIB
     has = "an unknown amount" if available is None else f"{available // 1024} MiB"
-    said = f"{has} of memory available; {need / MIB:.0f} MiB needed (1.2 × {area.used_b / MIB:.0f} + 512)"
+    said = f"{has} of memory available; {need / MIB:.0f} MiB needed (1.2 × {area.used_b / MIB:.0f} + {spare})"
     checks = [Check(ok=available is not None and available * 1024 >= need, text=said)]
     if seen.swap.holders is None:
         return [*checks, Check(ok=False, text="the kernel does not say which cgroups hold swap")]

@@ -20,7 +20,7 @@ from oombot.data.oombot_swaps import line_for
 PATH = "/oombot-r1.swap"
 MOUNT = "22 1 254:1 / / rw,relatime shared:1 - ext4 /dev/vda1 rw\n"
 SWAPS = "Filename\tType\tSize\tUsed\tPriority\n"
-MEMINFO = "MemTotal: 1000000 kB\nMemAvailable: 2000000 kB\n"
+MEMINFO = "MemTotal: 4000000 kB\nMemAvailable: 2000000 kB\n"
 PROGRAMS = {
     "mkswap": 'echo made >>"{root}/made"',
     "swapon": 'test "$1" = --show || echo "$1 file 1020 0 -2" >>"{root}/proc/swaps"',
@@ -291,6 +291,15 @@ def test_off_with_room(used):
     assert file(used, "/proc/swaps").read_text() == SWAPS
 
 
+def test_a_small_host_needs_less_to_spare(used):
+    """With less than 2 GiB of RAM a quarter of it must stay, since it never has 512 MiB to spare."""
+    file(used, "/proc/meminfo").write_text("MemTotal: 512000 kB\nMemAvailable: 600000 kB\n")
+    with pytest.raises(UntouchedError, match=r"585 MiB of memory are available, 469 \+ 125 MiB"):
+        do(used, "swap-off", "--path", PATH)
+    file(used, "/proc/meminfo").write_text("MemTotal: 512000 kB\nMemAvailable: 620000 kB\n")
+    do(used, "swap-off", "--path", PATH)
+
+
 @pytest.mark.parametrize(
     ("available_kb", "files", "why"),
     [
@@ -305,7 +314,7 @@ def test_off_with_room(used):
 )
 def test_off_without_room(used, available_kb, files, why):
     """Where somebody would be killed it stays on, and why is said."""
-    file(used, "/proc/meminfo").write_text(f"MemAvailable: {available_kb} kB\n")
+    file(used, "/proc/meminfo").write_text(f"MemTotal: 4000000 kB\nMemAvailable: {available_kb} kB\n")
     known = {"memory_swap_current": 100 * MIB, "memory_current": 60 * MIB, "memory_max": "max"}
     cgroup(used, "a", **(known | files))
     with pytest.raises(UntouchedError, match=why):

@@ -20,7 +20,7 @@ FSTAB = "/etc/fstab"
 SWAP_TAG = r"[A-Za-z0-9_-]{1,64}"
 SWAP_FOLDER = r"/(?:[A-Za-z0-9_+@:.-]+/)*"
 SWAP_PATH = rf"{SWAP_FOLDER}oombot-{SWAP_TAG}\.swap"
-SPARE_B = 512 * MIB  # what swapping off must leave available
+SPARE_MIB = 512  # what swapping off must leave available; of less than 2 GiB of RAM a quarter
 
 
 def tag_of(path: str) -> str:
@@ -174,23 +174,23 @@ def _holder(site: Site, version: int, path: str) -> dict[str, Any] | None:
     return {"path": path, "swap_b": swap, "current_b": number(current), "max_b": number(limit)}
 
 
-def memory_available(site: Site) -> int:
-    """MemAvailable in bytes."""
+def _memory(site: Site, key: str) -> int:
+    """One value of /proc/meminfo in MiB."""
     with open(site.path("/proc/meminfo"), encoding="ascii", errors="replace") as file:
         for line in file:
-            if line.startswith("MemAvailable:"):
-                return int(line.split()[1]) * 1024
-    raise StepError("the kernel does not say how much memory is available")
+            if line.startswith(f"{key}:"):
+                return int(line.split()[1]) // 1024
+    raise StepError(f"the kernel does not say {key}")
 
 
 def why_kept_on(site: Site, used_b: int) -> list[str]:
     """Why swapping off so much could kill somebody: it is pushed back into memory, and into the cgroups it is of."""
     if not used_b:
         return []
-    why, available = [], memory_available(site)
-    if available < used_b * 1.2 + SPARE_B:
-        need = f"{used_b * 1.2 / MIB:.0f} + {SPARE_B // MIB} MiB"
-        why.append(f"{available // MIB} MiB of memory are available, {need} are needed")
+    why, available = [], _memory(site, "MemAvailable")
+    need, spare = used_b * 1.2 / MIB, min(SPARE_MIB, _memory(site, "MemTotal") // 4)
+    if available < need + spare:
+        why.append(f"{available} MiB of memory are available, {need:.0f} + {spare} MiB are needed")
     holders = swap_holders(site)
     if holders is None:
         return [*why, "the kernel does not say which cgroups hold swap"]
