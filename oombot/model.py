@@ -171,6 +171,7 @@ class Cgroup:
     usage_kb: int | None
     swap_limit_kb: int | None = None
     oom_kill_count: int | None = None
+    version: int | None = None  # of the hierarchy, 1 or 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

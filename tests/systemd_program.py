@@ -305,7 +305,11 @@ def show(base, options, names):
             found.append(name)
     asked = [one for words in options.get("-p", []) for one in words.split(",")]
     if not names:
-        said = {"Version": str(base.state["version"]), "Virtualization": base.state["virtualization"]}
+        said = {
+            "Version": str(base.state["version"]),
+            "Virtualization": base.state["virtualization"],
+            "UnitPath": " ".join(FOLDERS),
+        }
         print("\n".join(f"{key}={value}" for key, value in said.items() if key in asked or not asked))
         return 0
     blocks = [
@@ -326,6 +330,8 @@ def set_property(base, options, words):
     if unit is None:
         return fail(f"Failed to set unit properties on {words[0]}: Unit {words[0]} not found.", 1)
     folder = f"{'/run' if '--runtime' in options else '/etc'}/systemd/system.control/{name}.d"
+    if unit["held"].get("Transient") == "yes":
+        folder = f"/run/systemd/transient/{name}.d"
     os.makedirs(base.root + folder, 0o755, exist_ok=True)
     for word in words[1:]:
         key, _, value = word.partition("=")

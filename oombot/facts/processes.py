@@ -96,6 +96,7 @@ def _cgroup(path: str, values: Mapping[str, int | None]) -> Cgroup:
         usage_kb=_kb(usage),
         swap_limit_kb=_kb(swap),
         oom_kill_count=values.get("oom_kill"),
+        version=2 if "memory.current" in values else 1 if "memory.usage_in_bytes" in values else None,
     )
 
 

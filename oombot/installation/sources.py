@@ -24,6 +24,7 @@ _ACT: Final = (
     "oombot_pending.py",
     "oombot_adj.py",
     "oombot_units.py",
+    "oombot_dropins.py",
     "oombot_memory.py",
     "oombot_swaps.py",
     "oombot_fstab.py",
