@@ -37,6 +37,7 @@ UNIT_PROPERTIES = (
 )
 OUR_DROP_IN = "/etc/systemd/system/{}.d/60-oombot.conf"
 CONTROL = "{}/systemd/system.control/{}.d/50-{}.conf"
+TRANSIENT = "/run/systemd/transient/{}.d/50-{}.conf"  # where set-property writes for a unit of systemd-run
 LIMITS_SET = ("MemoryHigh", "MemoryMax", "MemorySwapMax")
 ANY_UNIT = re.compile(r"[A-Za-z0-9:_.\\@-]{1,250}\.[a-z]{3,10}", re.ASCII)
 SPANS = {
@@ -168,7 +169,7 @@ def _member(site: Site, pid: int) -> dict[str, Any] | None:
 
 def _paths(name: str) -> list[str]:
     control = [CONTROL.format(at, name, one) for at in ("/etc", "/run") for one in LIMITS_SET]
-    return [OUR_DROP_IN.format(name), *control]
+    return [OUR_DROP_IN.format(name), *control, *(TRANSIENT.format(name, one) for one in LIMITS_SET)]
 
 
 def _unit_file(site: Site, path: str) -> dict[str, Any]:
