@@ -23,8 +23,8 @@ from oombot.model import HostSnapshot
 MIB = 1 << 20
 DROP_IN = "/etc/systemd/system/{}.d/60-oombot.conf"
 CONTROL = tuple(
-    f"{folder}/systemd/system.control/{{}}.d/50-{setting}.conf"
-    for folder in ("/etc", "/run")
+    f"{folder}/{{}}.d/50-{setting}.conf"
+    for folder in ("/etc/systemd/system.control", "/run/systemd/system.control", "/run/systemd/transient")
     for setting in ("MemoryHigh", "MemoryMax", "MemorySwapMax")
 )
 
@@ -41,7 +41,7 @@ def unit_files(name: str = "api.service", **texts: str) -> tuple[UnitFile, ...]:
     for form in (DROP_IN, *CONTROL):
         path = form.format(name)
         short = path.rpartition("/")[2]
-        keys = (short, f"{path.split('/')[1]}/{short}")
+        keys = (short, f"{'transient' if '/transient/' in path else path.split('/')[1]}/{short}")
         found.append(UnitFile(path=path, text=next((texts[key] for key in keys if key in texts), None)))
     return tuple(found)
 
