@@ -10,7 +10,7 @@ import re
 
 from oombot.data.oombot_policy import Policy, check_adj, check_owner, check_unit, unit_of
 from oombot.data.oombot_shape import Verb
-from oombot.data.oombot_site import RefusedError, Site, StepError
+from oombot.data.oombot_site import RefusedError, Site, StepError, UntouchedError
 
 PF_KTHREAD = 0x00200000
 NUMBERS = {"pid": r"[0-9]{1,10}", "start": r"[0-9]{1,20}", "was": r"-?[0-9]{1,4}", "value": r"-?[0-9]{1,4}"}
@@ -69,16 +69,16 @@ def set_adj(
     try:
         folder = os.open(site.path(f"/proc/{pid}"), os.O_RDONLY | os.O_DIRECTORY)
     except OSError:
-        raise StepError(f"process {pid} is gone; nothing was changed") from None
+        raise UntouchedError(f"process {pid} is gone; nothing was changed") from None
     try:
         try:
             _check_process(folder, pid, start)
             _check_policy(policy, folder)
             before = _write_adj(folder, pid, value, was, policy)
         except (FileNotFoundError, ProcessLookupError):
-            raise StepError(f"process {pid} ended meanwhile; nothing was changed") from None
+            raise UntouchedError(f"process {pid} ended meanwhile; nothing was changed") from None
         except RefusedError as error:
-            raise StepError(f"{error}; nothing was changed") from None
+            raise UntouchedError(f"{error}; nothing was changed") from None
         return before, _read_back(folder, pid, value)
     finally:
         os.close(folder)
@@ -90,9 +90,11 @@ def _check_process(folder: int, pid: int, start: int) -> None:
     fields = text[text.rindex(")") + 2 :].split()  # the name may hold blanks and brackets; from field 3 on
     flags, started = int(fields[6]), int(fields[19])
     if started != start:
-        raise StepError(f"pid {pid} is another process now (started at tick {started}); nothing was changed")
+        raise UntouchedError(
+            f"pid {pid} is another process now (started at tick {started}); nothing was changed"
+        )
     if flags & PF_KTHREAD:
-        raise StepError(f"pid {pid} is a kernel thread; nothing was changed")
+        raise UntouchedError(f"pid {pid} is a kernel thread; nothing was changed")
 
 
 def _write_adj(folder: int, pid: int, value: int, was: int | None, policy: Policy | None = None) -> str:
@@ -100,17 +102,19 @@ def _write_adj(folder: int, pid: int, value: int, was: int | None, policy: Polic
     try:
         handle = os.open("oom_score_adj", os.O_WRONLY, dir_fd=folder)
     except PermissionError:
-        raise StepError(f"process {pid} belongs to another account; nothing was changed") from None
+        raise UntouchedError(f"process {pid} belongs to another account; nothing was changed") from None
     try:
         before = _read(folder, "oom_score_adj").strip()
         check_adj(policy, int(before))
         if was is not None and int(before) != was:
             stood = f"not {was} as it was when the plan was made: nothing was changed"
-            raise StepError(f"oom_score_adj is now {before}, {stood}")
+            raise UntouchedError(f"oom_score_adj is now {before}, {stood}")
         os.write(handle, str(value).encode())  # one write: a buffered file would hide the kernel's answer
     except PermissionError:
         reason = "that needs CAP_SYS_RESOURCE, which root in a container often lacks; nothing was changed"
-        raise StepError(f"the kernel refused to set process {pid} to {value} (EACCES): {reason}") from None
+        raise UntouchedError(
+            f"the kernel refused to set process {pid} to {value} (EACCES): {reason}"
+        ) from None
     finally:
         os.close(handle)
     return before
