@@ -140,7 +140,8 @@ class FakeMachine:
         """What a reading shows."""
         java = a_process(oom_score_adj=self.adj, start_ticks=self.start_ticks)
         twins = (a_process(4343, "java"),) if self.twins else ()
-        return replace(a_snapshot(java, *twins, a_process(7, "sshd")), boot_id=self.boot_id)
+        processes = (java, *twins, a_process(7, "sshd"))
+        return replace(a_snapshot(*processes), boot_id=self.boot_id, has_systemd=True)
 
     async def now(self, host: str, *, timeout_s: float | None = None, asked: bool = False) -> HostSnapshot:
         """Stand in for Readings.now."""

@@ -99,7 +99,7 @@ def test_any_name_stays_a_name(comm: bytes) -> None:
         triage.about_kill(again, host="host42"),
         incident_id="incident-0001",
         mode="apply",
-        suggestion="Fix it",
+        offers=[("oom_score_adj", "Fix it")],
     )
     for text in [view["text"], *mrkdwn(view["blocks"])]:
         assert "<!channel" not in text

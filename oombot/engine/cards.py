@@ -18,6 +18,7 @@ from oombot.model import Draft, Gap, HostSnapshot, Incident
 EARLIER_S = 7 * 86400.0
 RECENT_S = 600.0
 RECENT_KILLS = 200
+TIERS = ("green", "amber", "red", "black")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,6 +28,7 @@ class Offer:
     remediation: str
     params: Any
     title: str
+    rank: tuple[bool, int, str] = (True, 0, "")
 
 
 class Cards:
@@ -72,7 +74,7 @@ class Cards:
             mode=self._ctx.settings.mode,
             late=story.late,
             replayed=replayed or (snapshot is not None and snapshot.replayed),
-            suggestion=offers[0].title if offers else None,
+            offers=[(offer.remediation, offer.title) for offer in offers],
             runbook=self._runbook(incident.host),
         )
         return Draft(key=incident_key(incident.id), channel=incident.channel, view=view)
@@ -174,7 +176,10 @@ class Cards:
         self._ctx.wake.set()
 
     async def offers(self, incident: Incident, snapshot: HostSnapshot) -> list[Offer]:
-        """What remediations suggest for this kill and could do right now, each proved by a whole plan."""
+        """What remediations suggest for this kill and could do right now, each proved by a whole plan.
+
+        What mends the cause comes before a mitigation, and the lesser risk before the greater.
+        """
         found, policy = [], self._ctx.settings.policy
         for name, remediation in self._ctx.remediations.items():
             params = remediation.suggest(incident.kill, snapshot)
@@ -185,8 +190,9 @@ class Cards:
                 plan = plans.make(remediation, params, closer, policy, tag="suggested")
             except (RefusedError, HostError):
                 continue  # what can not be done now is not offered
-            found.append(Offer(remediation=name, params=params, title=plan.title))
-        return found
+            rank = (plan.mitigation, TIERS.index(plan.risk), name)
+            found.append(Offer(remediation=name, params=params, title=plan.title, rank=rank))
+        return sorted(found, key=lambda offer: offer.rank)
 
     def _runbook(self, host: str) -> str | None:
         """The link of the host's group; a kill of a host that was taken out since has none."""

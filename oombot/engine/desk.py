@@ -24,6 +24,7 @@ LATE_ANSWER_S = 120.0
 EXCERPT = 2900  # characters of a report that its message holds
 ATTACH_AGAIN_S, ATTACH_TRIES = 0.5, 60
 ATTACHED = "report_attached"
+PROPOSE = ("propose", "propose_2", "propose_3")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,7 +60,7 @@ class Desk:
             "approve": lambda: self._approve(visit, value),
             "deny": lambda: self._deny(visit, value),
             "undo": lambda: self._undo(visit, value),
-            "propose": lambda: self._propose(visit, value),
+            **dict.fromkeys(PROPOSE, lambda: self._propose(visit, value)),
             "more_fixes": lambda: self._more_fixes(visit, value),
             "kernel_report": lambda: self._kernel_report(visit, value),
             "fields_help": lambda: visit.say(self.context.views.fields_help(), False),
@@ -159,10 +160,16 @@ class Desk:
         said = "is running" if request.state == "approved" else "waits for an approver, in the thread"
         await visit.say(self.context.views.notice(f"{request.plan.title}: {said}."), False)
 
-    async def _propose(self, visit: Visit, incident_id: str) -> None:
+    async def _propose(self, visit: Visit, value: str) -> None:
+        """One of the remedies offered under a card, made anew from what the host shows now."""
+        incident_id, _, remedy = value.partition("|")
         incident = await self._incident(incident_id)
+        await self.people.check(visit.person)
         snapshot = await self.readings.now(incident.host, asked=True)
-        found = await self.cards.offers(incident, snapshot)
+        offers = await self.cards.offers(incident, snapshot)
+        found = [
+            offer for offer in offers if remedy in ("", offer.remediation)
+        ]  # "": a card of an older oombot
         if not found:
             raise RefusedError(
                 "The host has changed: there is nothing to suggest any more. Nothing was proposed."

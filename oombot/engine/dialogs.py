@@ -23,6 +23,7 @@ from oombot.proposals import Person
 from oombot.remediations.shape import Remediation, Target
 from oombot.triage import Match
 from oombot.views import Choice
+from oombot.views.forms import DURATIONS
 
 FRESH_S: Final = (
     60.0  # a menu and its form are drawn from one reading; the plan is always made from a new one
@@ -87,12 +88,12 @@ class Dialogs:
         try:
             state = await self._state(private)
             fix = self._remedy(state.remedy)
-            params = fix.parse(values)
+            params, back_after_s = fix.parse(values), _back_after(fix, values)
         except ConfigError as error:
             return {problem.partition(": ")[0]: problem.partition(": ")[2] for problem in error.problems}
         except OombotError as error:
             return {"": f"{error} {error.fix}".strip()}
-        self.context.spawn(self._propose(state, params, person, say_in))
+        self.context.spawn(self._propose(state, params, person, say_in, back_after_s=back_after_s))
         return {}
 
     # ------------------------------------------------------------ steps of the dialog
@@ -120,11 +121,18 @@ class Dialogs:
             return self._form(replace(state, remedy=action_id.removeprefix(CHOOSE)), snapshot)
         return self._menu(replace(state, remedy=""), snapshot)
 
-    async def _propose(self, state: State, params: Any, person: Person, say_in: SayIn) -> None:
+    async def _propose(
+        self, state: State, params: Any, person: Person, say_in: SayIn, *, back_after_s: int | None
+    ) -> None:
         views = self.context.views
         try:
             request = await self.remedies.propose(
-                state.host, state.remedy, params, person, incident_id=state.incident or None
+                state.host,
+                state.remedy,
+                params,
+                person,
+                incident_id=state.incident or None,
+                back_after_s=back_after_s,
             )
             view = views.notice(f"Proposed: {request.plan.title}. The plan is in the channel.")
         except OombotError as error:
@@ -158,7 +166,9 @@ class Dialogs:
         if unfit:
             raise RefusedError(f"{fix.label} can not work on {state.host}: {unfit}.")
         fields = fix.fields(snapshot, state.target, policy)
-        return self.context.views.fix_form(state.host, fix, fields, private=state.packed)
+        return self.context.views.fix_form(
+            state.host, fix, fields, private=state.packed, timed=snapshot.has_systemd
+        )
 
     async def _in_dialog(self, visit: Visit, drawing: Awaitable[Json]) -> None:
         """Show what was drawn, or why there is nothing, where the person looks: in the dialog."""
@@ -197,6 +207,16 @@ class Dialogs:
         if fix is None:
             raise RefusedError("oombot knows no such remedy. Nothing was proposed.")
         return fix
+
+
+def _back_after(fix: Remediation, values: Json) -> int | None:
+    """For how long it was asked, of what the form offers; None for no time limit."""
+    chosen = str(values.get(TIME_BOX) or "")
+    if not chosen:
+        return None
+    if not fix.timed or chosen not in {option.value for option in DURATIONS}:
+        raise ConfigError([f"{TIME_BOX}: Choose one of the times offered."])
+    return int(chosen)
 
 
 def _of_kill(incident: Incident | None) -> Target:

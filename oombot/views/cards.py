@@ -12,13 +12,14 @@ from oombot.following import Digest, Outage
 from oombot.proposals import Request
 from oombot.remediations.shape import Field, Remediation
 from oombot.triage import Diagnosis, KillStory, Match, Overview
-from oombot.views import contexts, forms
+from oombot.views import contexts, forms, steps
 from oombot.views.contexts import Mode, evidence_of
 from oombot.views.escaping import environment, printed
 from oombot.views.forms import Choice
 from oombot.views.validation import problems_of
 
 _LISTED = 15
+_OFFERED = 3
 _ROOM = 2300  # of the 3000 characters of a section, less its first line
 ASKING = "fleet-asking"
 
@@ -58,17 +59,17 @@ class Views:
         mode: str,
         late: bool = False,
         replayed: bool = False,
-        suggestion: str | None = None,
+        offers: Sequence[tuple[str, str]] = (),
         runbook: str | None = None,
     ) -> dict[str, Any]:
-        """Show the kill card; `suggestion` is the label of the first button, `runbook` the group's link."""
+        """Show the kill card; `offers` are remedies by name and title, the first of them the best."""
         context = contexts.Incident(
             story=story,
             incident_id=incident_id,
             mode=mode,
             late=late or story.late,
             replayed=replayed,
-            suggestion=suggestion,
+            offers=tuple(offers[:_OFFERED]),
             runbook=runbook,
         )
         return self.render("incident", context)
@@ -186,7 +187,8 @@ class Views:
         """Show the same plan after a decision, without buttons; `note` adds a sentence."""
         del now_s  # the state says it all; the time stands in the request
         return self.render(
-            "decided", self._plan(request, mode="apply", approvers=(), stale_of=None, note=note)
+            "decided",
+            self._plan(request, mode="apply", approvers=(), stale_of=None, note=note, briefly=True),
         )
 
     def outcome(self, request: Request, *, undo: bool, undone: bool = False, now_s: float) -> dict[str, Any]:
@@ -196,10 +198,23 @@ class Views:
         """
         evidence = evidence_of(request.evidence)
         at_s = now_s if evidence.at_s is None else evidence.at_s
+        plan, back_s = request.plan, request.plan.back_after_s
         context = contexts.Outcome(
-            request=request, plan=request.plan, evidence=evidence, undo=undo, undone=undone, at_s=at_s
+            request=request,
+            plan=plan,
+            evidence=evidence,
+            undo=undo,
+            undone=undone,
+            at_s=at_s,
+            exhibits=contexts.exhibits_of(plan, evidence),
+            preview=steps.undo_preview(plan.steps[: len(evidence.runs)]) if undo else (),
+            back_at_s=None if back_s is None or undone or request.state == "failed" else at_s + back_s,
         )
         return self.render("outcome", context)
+
+    def put_back(self, request: Request, *, at_s: float) -> dict[str, Any]:
+        """Tell in time that the host puts a change back by itself at `at_s`."""
+        return self.render("put_back", contexts.PutBack(request=request, plan=request.plan, at_s=at_s))
 
     # ------------------------------------------------------------ words for one person
     def notice(self, text: str, fix: str = "") -> dict[str, Any]:
@@ -242,7 +257,14 @@ class Views:
         return self.render("fix_form", forms.form_of(host, remedy, fields, private, timed=timed))
 
     def _plan(
-        self, request: Request, *, mode: str, approvers: Sequence[str], stale_of: str | None, note: str
+        self,
+        request: Request,
+        *,
+        mode: str,
+        approvers: Sequence[str],
+        stale_of: str | None,
+        note: str,
+        briefly: bool = False,
     ) -> contexts.PlanCard:
         return contexts.PlanCard(
             request=request,
@@ -253,6 +275,7 @@ class Views:
             note=note,
             undo_of=request.undo_of,
             evidence=evidence_of(request.evidence),
+            steps=steps.shown(request.plan.steps, briefly=briefly),
         )
 
 

@@ -5,8 +5,9 @@ from typing import Literal
 
 from oombot.following import Digest, DigestLine, Outage
 from oombot.model import Json
-from oombot.proposals import Plan, Request
+from oombot.proposals import Exhibit, Plan, Request
 from oombot.triage import Diagnosis, KillStory, Match, Overview
+from oombot.views.steps import Part
 
 Mode = Literal["observe", "propose", "apply"]
 _BLOCK_LINES = 7
@@ -22,7 +23,7 @@ class Incident:
     mode: str
     late: bool
     replayed: bool
-    suggestion: str | None
+    offers: tuple[tuple[str, str], ...]  # remedy and title
     runbook: str | None
 
 
@@ -50,6 +51,7 @@ class PlanCard:
     note: str
     undo_of: str | None
     evidence: "Evidence"
+    steps: tuple[tuple[Part, ...], ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,6 +72,7 @@ class Evidence:
     runs: tuple[Run, ...]
     problems: tuple[str, ...]
     at_s: float | None = None
+    exhibits: tuple[Exhibit, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,6 +84,18 @@ class Outcome:
     evidence: Evidence
     undo: bool
     undone: bool
+    at_s: float
+    exhibits: tuple[tuple[str, str | None, str | None], ...]  # label, before, after
+    preview: tuple[str, ...]  # what Undo would run
+    back_at_s: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PutBack:
+    """A change that the host puts back by itself soon, or has put back."""
+
+    request: Request
+    plan: Plan
     at_s: float
 
 
@@ -220,8 +235,15 @@ def outage_of(outage: Outage) -> OutageCard:
     )
 
 
+def exhibits_of(plan: Plan, evidence: Evidence) -> tuple[tuple[str, str | None, str | None], ...]:
+    """What the host showed before and after, side by side by label."""
+    before = {one.label: one.text for one in plan.evidence}
+    after = {one.label: one.text for one in evidence.exhibits}
+    return tuple((label, before.get(label), after.get(label)) for label in {**before, **after})
+
+
 def evidence_of(data: Json) -> Evidence:
-    """Read a request's evidence: before, after, problems, at_s, and runs of argv, exit_status, output; all may lack."""
+    """Read a request's evidence: before, after, problems, at_s, exhibits, runs; all may lack."""
     runs = tuple(
         Run(
             argv=tuple(str(part) for part in run.get("argv", ())),
@@ -234,4 +256,8 @@ def evidence_of(data: Json) -> Evidence:
     problems = tuple(str(problem) for problem in data.get("problems", ()))
     at_s = data.get("at_s")
     at_s = at_s if isinstance(at_s, int | float) else None
-    return Evidence(before=before, after=after, runs=runs, problems=problems, at_s=at_s)
+    exhibits = tuple(
+        Exhibit(label=str(one.get("label", "")), text=str(one.get("text", "")))
+        for one in data.get("exhibits", ())
+    )
+    return Evidence(before=before, after=after, runs=runs, problems=problems, at_s=at_s, exhibits=exhibits)

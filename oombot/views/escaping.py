@@ -53,7 +53,9 @@ def environment(templates: Mapping[str, str]) -> Environment:
         "mention": mention,
         "opaque": opaque,
         "plain": plain,
+        "ran": ran,
         "short": short,
+        "table": table,
         "when": when,
     }
     return made
@@ -113,6 +115,32 @@ def log(text: str, limit: int = 2900) -> Markup:
         half = limit // 2 - 20
         whole = f"{whole[:half]}\n… left out …\n{whole[-half:]}"
     return _json(whole if whole.strip() else "(empty)")
+
+
+def ran(words: Sequence[str]) -> Markup:
+    """Show a command that was run, as the host reported it: clipped rather than refused, for it did run."""
+    return log(shlex.join(words), 1000)
+
+
+def table(text: str) -> Markup:
+    """Show what a command of the host printed; columns stand no wider apart than needed, for narrow screens."""
+    rows = [line.rstrip() for line in text.replace("\t", "    ").splitlines() if line.strip()]
+    cells = [(["", *row.split()] if row[:1] == " " else row.split()) for row in rows]
+    even = len(cells) > 1 and len({len(row) for row in cells}) == 1
+    if even or _headed(cells):
+        count = max(map(len, cells), default=0)
+        padded = [[*row, *[""] * (count - len(row))] for row in cells]
+        widths = [max(len(row[at]) for row in padded) for at in range(count)]
+        rows = [
+            "  ".join(word.ljust(width) for word, width in zip(row, widths, strict=True)).rstrip()
+            for row in padded
+        ]
+    return log("\n".join(rows), 1400)
+
+
+def _headed(cells: Sequence[Sequence[str]]) -> bool:
+    """Whether a heading stands over rows that may end early, as `free` prints them."""
+    return len(cells) > 1 and cells[0][:1] == [""] and all(1 < len(row) <= len(cells[0]) for row in cells)
 
 
 def short(text: object) -> Markup:

@@ -10,6 +10,9 @@ _MAX_BLOCKS = {"message": 50, "modal": 100}
 _MAX_TEXT = 3000
 _MAX_FALLBACK = 3900  # chat.update fails above 4000
 _MAX_METADATA = 3000
+# of all texts of a message, each with its wrapping: Slack says 12,000 "with a buffer for containers" and refuses
+# about 13,200 of plain text, less of rich text (slackapi/bolt-js issues 2509 and 2867)
+_MAX_WHOLE, _WRAPPING = 12_000, 20
 _LENGTHS = {"header": 150, "button": 75, "value": 2000, "title": 24}
 _PLAIN_IN = {"header", "button"}
 
@@ -26,6 +29,8 @@ def problems_of(view: Mapping[str, Any]) -> list[str]:
     for number, block in enumerate(blocks):
         problems += [f"block {number}: {problem}" for problem in _block_problems(block)]
     problems += _repeated(blocks)
+    if surface == "message" and (whole := _whole(blocks)) > _MAX_WHOLE:
+        problems.append(f"{whole} characters in all, at most {_MAX_WHOLE}")
     return problems
 
 
@@ -75,6 +80,12 @@ def _thing_problems(thing: Mapping[str, Any]) -> Iterator[str]:
         yield "button value of a wrong length"
     if kind in ("context", "actions") and not 1 <= len(thing.get("elements", ())) <= 10:
         yield f"{kind} with {len(thing.get('elements', ()))} elements"
+
+
+def _whole(blocks: list[Any]) -> int:
+    """Count all text that a message shows."""
+    texts = (thing["text"] for thing in _walk(blocks) if isinstance(thing.get("text"), str))
+    return sum(len(text) + _WRAPPING for text in texts)
 
 
 def _repeated(blocks: list[Any]) -> list[str]:

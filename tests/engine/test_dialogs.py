@@ -147,6 +147,25 @@ async def test_a_guard_rail_is_named(engine: Engine) -> None:
     assert await engine.store.requests(("pending",)) == []
 
 
+async def test_for_a_while_only(engine: Engine) -> None:
+    """A time chosen in the form makes the host put it back by itself; a time that is not offered is refused."""
+    errors, _ = await submit(engine, HOST42.packed, VALUES | {"for_how_long": "7200"})
+    assert errors == {}
+    [request] = await engine.store.requests(("pending",))
+    assert request.plan.back_after_s == 7200
+    for wrong in ("1", "-5", "x", "7200; reboot"):
+        errors, _ = await submit(engine, HOST42.packed, VALUES | {"for_how_long": wrong})
+        assert set(errors) == {"for_how_long"}
+
+
+async def test_other_fields_choose_nothing(engine: Engine) -> None:
+    """Fields that the form does not have are not looked at."""
+    extra = {"host": "host43", "remedy": "drop_caches", "incident": "x"}
+    await submit(engine, HOST42.packed, VALUES | extra)
+    [request] = await engine.store.requests(("pending",))
+    assert (request.plan.host, request.plan.remediation) == ("host42", "oom_score_adj")
+
+
 HOSTILE: dict[str, Any] = {
     "no JSON": "host42||C0ONCALL1",
     "nothing": "",

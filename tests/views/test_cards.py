@@ -4,6 +4,8 @@ import json
 
 import pytest
 
+from oombot.errors import ViewError
+from oombot.proposals import Exhibit
 from oombot.remediations.oom_score_adj import REMEDIATION as REMEDY
 from oombot.remediations.shape import Field, Option, Target
 from oombot.rights import Policy
@@ -53,7 +55,9 @@ def card(views, nouns):
             nouns.kill(pid=8, time_s=nouns.NOW_S - 90_000),
         ],
     )
-    return views.incident(story, incident_id="inc-1", mode="apply", suggestion="Protect java (pid 5120)")
+    return views.incident(
+        story, incident_id="inc-1", mode="apply", offers=[("oom_score_adj", "Protect java (pid 5120)")]
+    )
 
 
 @pytest.mark.parametrize(
@@ -104,9 +108,9 @@ def test_the_card_is_short(card):
 
 
 def test_buttons_of_the_card(card):
-    """The suggested remedy is the one primary button; each carries the incident's id and no more."""
+    """The suggested remedy is the one primary button; each carries ids and no parameter."""
     assert buttons(card) == {
-        "propose": ("inc-1", "primary"),
+        "propose": ("inc-1|oom_score_adj", "primary"),
         "more_fixes": ("inc-1", None),
         "kernel_report": ("inc-1", None),
         "fields_help": ("inc-1", None),
@@ -116,7 +120,9 @@ def test_buttons_of_the_card(card):
 def test_observe_mode_has_no_remedies(views, nouns):
     """A bot that only observes offers nothing to change."""
     story = about_kill(nouns.kill(), host="host42")
-    view = views.incident(story, incident_id="inc-1", mode="observe", suggestion="Protect java")
+    view = views.incident(
+        story, incident_id="inc-1", mode="observe", offers=[("oom_score_adj", "Protect java")]
+    )
     assert set(buttons(view)) == {"kernel_report", "fields_help"}
     found = diagnose(host="host42", snapshot=nouns.snapshot(), kills=[nouns.kill()])
     assert "more_fixes" not in buttons(views.triage(found, incident_id="i", mode="observe", ask="ask-1"))
@@ -155,7 +161,13 @@ def test_the_longest_card_fits(views, nouns):
     kill = nouns.host_kill(task_memcg=f"/system.slice/{name}", comm="x" * 15)
     host = nouns.snapshot(units=(nouns.unit(name, restart="&" * 90),))
     story = about_kill(kill, host="h" * 300, snapshot=host, unread="&" * 5000)
-    assert views.incident(story, incident_id="inc-1", mode="apply", suggestion="p" * 300, late=True)
+    assert views.incident(
+        story,
+        incident_id="inc-1",
+        mode="apply",
+        offers=[("a", "p" * 300), ("b", "&" * 90), ("c", "q"), ("d", "r")],
+        late=True,
+    )
 
 
 def test_a_host_that_fell_silent(views, nouns):
@@ -243,6 +255,85 @@ def test_plan_in_other_modes(views, nouns, mode):
     view = views.plan(nouns.request(), mode=mode, approvers=(), now_s=nouns.NOW_S)
     assert buttons(view) == {}
     assert f"oombot runs in {mode} mode: run it by hand" in words(view)
+
+
+def test_the_tier_is_said_in_words(views, nouns):
+    """The tier stands in words beside its colour, with why; a red one asks once more, naming host, unit and effect."""
+    plan = nouns.plan(
+        risk="red", risk_why="it outlives a reboot", unit="payments.service", target="its limit"
+    )
+    view = views.plan(nouns.request(plan=plan), mode="apply", approvers=(), now_s=nouns.NOW_S)
+    assert ":red_circle: *Red*: it outlives a reboot" in words(view)
+    assert "(red)" in view["text"]
+    [approve] = [e for b in view["blocks"] if b["type"] == "actions" for e in b["elements"] if "confirm" in e]
+    assert (approve["style"], approve["confirm"]["style"]) == ("danger", "danger")
+    for named in ("host42", "payments.service", "Next victim of the host"):
+        assert named in approve["confirm"]["text"]["text"]
+
+
+@pytest.mark.parametrize("count", [1, 5, 6, 60])
+def test_every_step_is_shown_whole(views, nouns, count):
+    """However many steps, each command, its line by hand and its undo stand there to the letter."""
+    steps = many_steps(nouns, count)
+    view = views.plan(
+        nouns.request(plan=nouns.plan(steps=steps)), mode="apply", approvers=(), now_s=nouns.NOW_S
+    )
+    lines = words(view).splitlines()
+    for step in steps:
+        assert " ".join(step.do.argv) in lines
+        assert " ".join(step.undo.argv) in lines
+        assert step.by_hand in lines
+    assert len(view["blocks"]) <= 20
+
+
+def test_a_plan_too_long_for_slack_is_no_card(views, nouns):
+    """What Slack can not show whole is an error, never half a plan."""
+    plan = nouns.plan(steps=many_steps(nouns, 300))
+    with pytest.raises(ViewError, match="characters in all"):
+        views.plan(nouns.request(plan=plan), mode="apply", approvers=(), now_s=nouns.NOW_S)
+
+
+def test_votes_are_counted(views, nouns):
+    """A plan that needs two people says how many have approved and who."""
+    request = nouns.request(approvals=2, voters=("U0BEN0002",))
+    read = words(views.plan(request, mode="apply", approvers=(), now_s=nouns.NOW_S))
+    assert "approvals: 1 of 2 (<@U0BEN0002>)" in read
+
+
+def test_evidence_before_and_after(views, nouns):
+    """What the host itself shows stands before and after the change, in columns that fit a phone."""
+    free = "               total        used        free      shared  buff/cache   available\n"
+    before = f"{free}Mem:           7.8Gi       6.9Gi       214Mi       118Mi       890Mi       612Mi\nSwap: 0B 0B 0B"
+    plan = nouns.plan(evidence=(Exhibit(label="free -h", text=before),))
+    evidence = RUN | {"exhibits": [{"label": "free -h", "text": before.replace("0B", "4Gi")}]}
+    view = views.outcome(
+        nouns.request("verified", plan=plan, evidence=evidence), undo=True, now_s=nouns.NOW_S
+    )
+    read = words(view)
+    assert read.index("free -h before") < read.index("0B") < read.index("free -h after") < read.index("4Gi")
+    assert all(len(line) <= 58 for line in read.splitlines() if line.startswith("Mem:"))
+    assert "Undo would run" in read
+
+
+def test_what_the_host_puts_back(views, nouns):
+    """A change for a while says when the host puts it back, and so does the notice before."""
+    request = nouns.request("verified", plan=nouns.plan(back_after_s=7200), evidence=RUN)
+    at = f"<!date^{int(nouns.NOW_S) + 7200}^"
+    assert at in words(views.outcome(request, undo=True, now_s=nouns.NOW_S))
+    assert at not in words(views.outcome(request, undo=False, undone=True, now_s=nouns.NOW_S))
+    assert at in words(views.put_back(request, at_s=nouns.NOW_S + 7200))
+
+
+def many_steps(nouns, count):
+    """Steps of one kind, each with its own process."""
+    step = nouns.plan().steps[0]
+
+    def one(pid):
+        do = nouns.Command(argv=("set-adj", "--pid", str(pid), "--was", "0", "--value", "500"), sudo=True)
+        undo = nouns.Command(argv=("set-adj", "--pid", str(pid), "--was", "500", "--value", "0"), sudo=True)
+        return nouns.changed(step, do=do, undo=undo, by_hand=f"choom -p {pid} -n 500")
+
+    return tuple(one(pid) for pid in range(1000, 1000 + count))
 
 
 def test_a_plan_without_undo_says_so(views, nouns):

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from oombot.following import Digest, DigestLine, Outage
+from oombot.proposals import Exhibit
 from oombot.remediations.oom_score_adj import REMEDIATION as REMEDY
 from oombot.remediations.shape import Field, Option
 from oombot.triage import about_kill, diagnose, find, observed, overview, unheard
@@ -72,6 +73,48 @@ def _outage(n, hosts, **fields):
         hosts=hosts,
         **(known | fields),
     )
+
+
+FREE = """               total        used        free      shared  buff/cache   available
+Mem:           7.8Gi       6.9Gi       214Mi       118Mi       890Mi       612Mi
+Swap:             0B          0B          0B
+"""
+FREE_AFTER = FREE.replace(
+    "Swap:             0B          0B          0B", "Swap:          4.0Gi       1.1Gi       2.9Gi"
+)
+
+
+def _swap(n, **fields):
+    return n.plan(
+        remediation="swap_file",
+        title="Add 4 GiB of swap",
+        target="/swapfile on host42",
+        risk="red",
+        risk_why="it outlives a reboot",
+        before="no swap file of ours",
+        after="/swapfile, 4.0 GiB, on",
+        lasts="until it is removed (fstab)",
+        effect=("4.0 GiB more until something is killed; the host may be slow before that",),
+        evidence=(
+            Exhibit(label="free -h", text=FREE),
+            Exhibit(label="swapon --show", text="(nothing)"),
+        ),
+        **fields,
+    )
+
+
+def _hundred(n, count=70):
+    step = n.plan().steps[0]
+    words = ("set-adj", "--pid", "{}", "--start", "1000", "--was", "0", "--value", "500")
+    back = ("set-adj", "--pid", "{}", "--start", "1000", "--was", "500", "--value", "0")
+
+    def one(pid):
+        do, undo = (n.Command(argv=tuple(w.format(pid) for w in said), sudo=True) for said in (words, back))
+        return n.changed(
+            step, why="so that it goes first", do=do, undo=undo, by_hand=f"choom -p {pid} -n 500"
+        )
+
+    return tuple(one(pid) for pid in range(count))
 
 
 def _choices():
@@ -161,7 +204,18 @@ def _many(n):
 
 CASES = {
     "incident/back": lambda v, n: v.incident(
-        _story(n), incident_id="inc-1", mode="apply", suggestion="Protect java (pid 5120)"
+        _story(n), incident_id="inc-1", mode="apply", offers=[("oom_score_adj", "Protect java (pid 5120)")]
+    ),
+    "incident/three-offers": lambda v, n: v.incident(
+        _story(n),
+        incident_id="inc-1",
+        mode="apply",
+        offers=[
+            ("memory_max", "Raise MemoryMax of payments.service to 3 GiB"),
+            ("oom_score_adj", "Protect java (pid 5120)"),
+            ("swap_file", "Add 2 GiB of swap"),
+            ("swappiness", "never shown: three fit"),
+        ],
     ),
     "incident/runbook": lambda v, n: v.incident(
         _story(n), incident_id="inc-1", mode="propose", runbook="https://wiki.example.net/db?a=1&b=2"
@@ -288,6 +342,54 @@ CASES = {
         mode="apply",
         approvers=(),
         now_s=n.NOW_S,
+    ),
+    "plan/red-evidence": lambda v, n: v.plan(
+        n.request(plan=_swap(n, unit="dev.swap"), approvals=2, voters=("U0BEN0002",)),
+        mode="apply",
+        approvers=["S0ONCALL1"],
+        now_s=n.NOW_S,
+    ),
+    "plan/many-steps": lambda v, n: v.plan(
+        n.request(plan=n.plan(steps=_hundred(n))), mode="apply", approvers=["S0ONCALL1"], now_s=n.NOW_S
+    ),
+    "put_back/soon": lambda v, n: v.put_back(
+        n.request("verified", approver="U0BEN0002", plan=n.plan(back_after_s=7200)), at_s=n.NOW_S + 300
+    ),
+    "outcome/exhibits": lambda v, n: v.outcome(
+        n.request(
+            "verified",
+            plan=_swap(n, back_after_s=7200),
+            approver="U0BEN0002",
+            approvals=2,
+            voters=("U0CLEO003", "U0BEN0002"),
+            evidence=DONE
+            | {
+                "exhibits": [
+                    {"label": "free -h", "text": FREE_AFTER},
+                    {
+                        "label": "swapon --show",
+                        "text": "NAME      TYPE SIZE USED PRIO\n/swapfile file   4G   0B   -2",
+                    },
+                ]
+            },
+        ),
+        undo=True,
+        now_s=n.NOW_S + 60,
+    ),
+    "outcome/halfway": lambda v, n: v.outcome(
+        n.request(
+            "failed",
+            plan=n.plan(steps=_hundred(n, 3)),
+            evidence={
+                "runs": [
+                    {"argv": ["set-adj", "--pid", "0"], "exit_status": 0},
+                    {"argv": ["set-adj", "--pid", "1"], "exit_status": 1, "output": "no such process"},
+                ],
+                "problems": ["done: step 1, so that it goes first", "not run: step 3 of 3"],
+            },
+        ),
+        undo=True,
+        now_s=n.NOW_S + 60,
     ),
     **{
         f"decided/{state}": lambda v, n, state=state: v.decided(

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from oombot.errors import ViewError
 from oombot.following import Digest, DigestLine, Outage
 from oombot.model import Command
+from oombot.proposals import Exhibit
 from oombot.remediations.oom_score_adj import REMEDIATION as REMEDY
 from oombot.remediations.shape import Field, Option
 from oombot.triage import about_kill, diagnose, find, observed, overview, unheard
@@ -105,7 +106,9 @@ def test_kill_card_and_report(views, nouns, name, path, host):
         about_kill(kill, host=host, snapshot=nouns.snapshot(units=(unit,))),
         about_kill(nouns.changed(kill, oom_group=None, scope="global"), host=host),
     ):
-        assert_harmless(views.incident(story, incident_id="i", mode="apply", suggestion=name or None))
+        assert_harmless(
+            views.incident(story, incident_id="i", mode="apply", offers=[(path, name), (name, host)])
+        )
         assert_harmless(views.report(story, attached=True))
 
 
@@ -210,16 +213,34 @@ def test_plan_and_outcome(views, nouns, name, path, host):
         lasts=host,
         effect=(name, path),
         checks=tuple(nouns.Check(ok=True, text=name) for _ in range(20)),
-        steps=(nouns.changed(nouns.plan().steps[0], why=name),),
+        steps=(nouns.changed(nouns.plan().steps[0], why=name),) * 7,
+        unit=path,
+        risk="red",
+        risk_why=name,
+        evidence=(Exhibit(label=name, text=path),),
+        back_after_s=7200,
     )
     evidence = {
         "before": name,
         "after": path,
         "problems": [name] * 9,
-        "runs": [{"argv": ["true"], "output": name + host}],
+        "runs": [{"argv": ["true", path], "output": name + host}] * 9,
+        "exhibits": [{"label": name, "text": host}, {"label": path, "text": name}],
     }
-    request = nouns.request("verified", plan=plan, requester=name, approver=path, evidence=evidence)
-    assert_harmless(views.plan(request, mode="apply", approvers=[name] * 20, now_s=nouns.NOW_S, stale_of="r"))
+    request = nouns.request(
+        "verified",
+        plan=plan,
+        requester=name,
+        approver=path,
+        evidence=evidence,
+        approvals=2,
+        voters=(host, path),
+    )
+    assert_harmless(views.put_back(request, at_s=nouns.NOW_S))
+    who = (
+        "a group" if re.fullmatch("S[A-Z0-9]+", name) else name
+    )  # who may approve is the configuration's word
+    assert_harmless(views.plan(request, mode="apply", approvers=[who] * 20, now_s=nouns.NOW_S, stale_of="r"))
     assert_harmless(views.decided(request, note=name, now_s=nouns.NOW_S))
     assert_harmless(views.outcome(request, undo=True, now_s=nouns.NOW_S))
 
