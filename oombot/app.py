@@ -30,6 +30,7 @@ from oombot.engine.context import Context
 from oombot.engine.desk import Desk
 from oombot.engine.dialogs import Dialogs
 from oombot.engine.fleet import Fleet
+from oombot.engine.inquiries import Inquiries
 from oombot.engine.outbox import Outbox
 from oombot.engine.people import People
 from oombot.engine.readings import Readings
@@ -81,6 +82,7 @@ def wire(context: Context, *, outbox: Outbox | None = None) -> Bot:
         cards=cards,
         fleet=fleet,
         dialogs=Dialogs(context=context, readings=readings, remedies=remedies, people=people),
+        inquiries=Inquiries(context=context, remedies=remedies, people=people),
     )
     watch = Watch(context, readings, cards)
     return Bot(

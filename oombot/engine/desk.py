@@ -10,6 +10,7 @@ from oombot.engine.context import Context
 from oombot.engine.dialogs import BACK, CHOOSE, MEAN, Dialogs
 from oombot.engine.drafts import incident_key
 from oombot.engine.fleet import Fleet, survey_of
+from oombot.engine.inquiries import Inquiries
 from oombot.engine.people import People
 from oombot.engine.readings import Readings
 from oombot.engine.remedies import Remedies
@@ -39,10 +40,11 @@ class Desk:
     cards: Cards
     fleet: Fleet
     dialogs: Dialogs
+    inquiries: Inquiries
     patience_s: float = ANSWER_WITHIN_S
 
     async def command(self, visit: Visit, text: str) -> None:
-        """`/oom …`: help, a fix, or a question about a host or many."""
+        """`/oom …`: help, a fix, a question about changes, or one about a host or many."""
         with_errors = self._guarded(visit)
         words = text.split()
         if not words or words[0] == "help":
@@ -51,6 +53,8 @@ class Desk:
             )
         elif words[0] == "fix":
             await with_errors(self._fix(visit, words[1:]))
+        elif words[0] in self.inquiries.commands:
+            await with_errors(self.inquiries.answer(visit, [unlinked(word) for word in words]))
         else:
             await with_errors(self._ask(visit, text))
 
@@ -146,10 +150,13 @@ class Desk:
     # ------------------------------------------------------------ presses
     async def _approve(self, visit: Visit, request_id: str) -> None:
         request = await self.remedies.approve(request_id, visit.person)
-        await visit.say(
-            self.context.views.notice(f"Approved: {request.plan.title}. The result comes into the thread."),
-            False,
+        rest = request.approvals - len(request.voters)
+        then = (
+            f"{rest} more must approve it; nothing is run yet."
+            if request.state == "pending"
+            else "The result comes into the thread."
         )
+        await visit.say(self.context.views.notice(f"Approved: {request.plan.title}. {then}"), False)
 
     async def _deny(self, visit: Visit, request_id: str) -> None:
         request = await self.remedies.deny(request_id, visit.person)

@@ -4,6 +4,7 @@ from typing import Any
 
 from oombot import policy
 from oombot.engine.context import Context
+from oombot.errors import RefusedError, ViewError
 from oombot.lifecycle import may_move
 from oombot.model import Draft, Json
 from oombot.proposals import Audit, Person, Request
@@ -20,14 +21,21 @@ def thread_of(request: Request) -> str | None:
 
 
 def plan_draft(context: Context, request: Request, *, stale_of: str | None = None) -> Draft:
-    """The plan card of a pending request, with its buttons."""
-    view = context.views.plan(
-        request,
-        mode=context.settings.mode,
-        approvers=policy.approver_ids(context.settings, policy.case(context.settings, request.plan)),
-        now_s=context.clock(),
-        stale_of=stale_of,
-    )
+    """The plan card of a pending request, with its buttons; RefusedError where Slack can not show it whole."""
+    try:
+        view = context.views.plan(
+            request,
+            mode=context.settings.mode,
+            approvers=policy.approver_ids(context.settings, policy.case(context.settings, request.plan)),
+            now_s=context.clock(),
+            stale_of=stale_of,
+        )
+    except ViewError as error:
+        raise RefusedError(
+            f"This plan can not be shown whole in Slack ({'; '.join(error.problems)[:300]}), and nobody approves "
+            "what can not be seen. Nothing was proposed.",
+            fix="ask for less at once",
+        ) from error
     return Draft(key=f"plan:{request.id}", channel=request.channel, view=view, thread_key=thread_of(request))
 
 

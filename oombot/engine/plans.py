@@ -153,6 +153,12 @@ def state(remediation: Remediation, plan: Plan, snapshot: HostSnapshot) -> str:
     return remediation.state(params, remediation.inspect(params, snapshot))
 
 
+def exhibits(remediation: Remediation, plan: Plan, snapshot: HostSnapshot) -> list[Json]:
+    """What the host itself shows now, as evidence beside what the plan showed."""
+    params = remediation.params(**plan.params)
+    return [asdict(one) for one in remediation.evidence(params, remediation.inspect(params, snapshot))]
+
+
 def problems_after(
     remediation: Remediation, plan: Plan, before: HostSnapshot, after: HostSnapshot
 ) -> list[str]:

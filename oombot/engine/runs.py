@@ -271,11 +271,12 @@ class Runs:
             after = await self._read_back(plan)
             problems = plans.problems_after(remediation, plan, before or after, after)
             reads = plans.state(remediation, plan, after)
+            exhibits = plans.exhibits(remediation, plan, after)
         except (HostError, RefusedError) as error:
             note = f"could not read back: {error}"
             await self._finish(request, "unverified", {**request.evidence, "problems": [note]})
             return
-        evidence = {**request.evidence, "after": reads, "problems": problems}
+        evidence = {**request.evidence, "after": reads, "problems": problems, "exhibits": exhibits}
         await self._finish(request, "contradicted" if problems else "verified", evidence)
 
     async def _read_back(self, plan: Plan) -> HostSnapshot:

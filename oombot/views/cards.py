@@ -13,7 +13,7 @@ from oombot.proposals import Request
 from oombot.remediations.shape import Field, Remediation
 from oombot.triage import Diagnosis, KillStory, Match, Overview
 from oombot.views import contexts, forms, steps
-from oombot.views.contexts import Mode, evidence_of
+from oombot.views.contexts import Event, Fact, Mode, evidence_of
 from oombot.views.escaping import environment, printed
 from oombot.views.forms import Choice
 from oombot.views.validation import problems_of
@@ -220,6 +220,14 @@ class Views:
     def notice(self, text: str, fix: str = "") -> dict[str, Any]:
         """Say one sentence, and how to mend it."""
         return self.render("notice", contexts.Notice(sentence=text, fix=fix))
+
+    def facts(self, title: str, facts: Sequence[Fact], *, note: str = "") -> dict[str, Any]:
+        """Answer one person with a short list."""
+        return self.render("facts", contexts.Facts(title=title, facts=tuple(facts), note=note))
+
+    def events(self, title: str, events: Sequence[Event], *, more: int = 0, note: str = "") -> dict[str, Any]:
+        """Tell one person what happened or waits; `more` counts what is not listed."""
+        return self.render("events", contexts.Events(title=title, events=tuple(events), more=more, note=note))
 
     def press_test(self, *, value: str, wait_s: float) -> dict[str, Any]:
         """Ask whoever sees it to press the button."""

@@ -201,6 +201,44 @@ class Help:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Fact:
+    """A name and what is true of it; a value that is the id of a user or a group is shown as theirs."""
+
+    name: str
+    value: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """A short list of facts."""
+
+    title: str
+    facts: tuple[Fact, ...]
+    note: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """One line of what happened or waits, with its time; `sign` is an emoji of our own."""
+
+    at_s: float
+    sign: str
+    text: str
+    who: str = ""
+    expires_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Events:
+    """What happened, in the order of time."""
+
+    title: str
+    events: tuple[Event, ...]
+    more: int
+    note: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Empty:
     """Nothing: the template has all it needs."""
 

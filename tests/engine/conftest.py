@@ -17,6 +17,7 @@ from oombot.engine.context import Context
 from oombot.engine.desk import Desk
 from oombot.engine.dialogs import Dialogs
 from oombot.engine.fleet import Fleet, Pace
+from oombot.engine.inquiries import Inquiries
 from oombot.engine.outbox import Outbox
 from oombot.engine.people import People
 from oombot.engine.remedies import Remedies
@@ -137,6 +138,7 @@ async def build(
             cards=cards,
             fleet=fleet,
             dialogs=Dialogs(context=context, readings=readings, remedies=remedies, people=people),
+            inquiries=Inquiries(context=context, remedies=remedies, people=people),
         )
         made = Engine(
             context=context,

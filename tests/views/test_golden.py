@@ -3,15 +3,15 @@
 import json
 import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from oombot.following import Digest, DigestLine, Outage
 from oombot.proposals import Exhibit
-from oombot.remediations.oom_score_adj import REMEDIATION as REMEDY
 from oombot.remediations.shape import Field, Option
 from oombot.triage import about_kill, diagnose, find, observed, overview, unheard
-from oombot.views import Choice
+from oombot.views import Choice, Event, Fact
 
 HERE = Path(__file__).parent
 DONE = {
@@ -75,6 +75,7 @@ def _outage(n, hosts, **fields):
     )
 
 
+REMEDY = SimpleNamespace(label="Score of a process", summary="Let it go first.", mitigation=True, timed=True)
 FREE = """               total        used        free      shared  buff/cache   available
 Mem:           7.8Gi       6.9Gi       214Mi       118Mi       890Mi       612Mi
 Swap:             0B          0B          0B
@@ -443,6 +444,26 @@ CASES = {
     "report/attached": lambda v, n: v.report(_story(n, n.kill(report="a line\n" * 900)), attached=True),
     "report/none": lambda v, n: v.report(
         _story(n, n.host_kill(report="", ram_kb=None, swap_total_kb=None, swap_free_kb=None))
+    ),
+    "facts/can": lambda v, n: v.facts(
+        "memory_max on host42",
+        [
+            Fact(name="Who", value="U0BEN0002"),
+            Fact(name="red: approve it", value="no: <!channel> is not named"),
+        ],
+        note="The tier stands on each plan.",
+    ),
+    "facts/plain": lambda v, n: v.facts("Changes are not frozen any more", []),
+    "events/history": lambda v, n: v.events(
+        "host42: the last kills and changes",
+        [
+            Event(at_s=n.NOW_S - 60, sign=":skull:", text="java (pid 4242) was killed"),
+            Event(at_s=n.NOW_S, sign=":wrench:", text="Set <x>", who="U0ADA0001", expires_s=n.NOW_S + 900),
+        ],
+        more=2,
+    ),
+    "events/none": lambda v, n: v.events(
+        "Waiting or running", [], note="Changes are frozen: disk migration."
     ),
     "fields_help/help": lambda v, n: v.fields_help(),
     "notice/fix": lambda v, n: v.notice("Unknown host hst42.", "Did you mean host42?"),

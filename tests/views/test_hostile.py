@@ -15,7 +15,7 @@ from oombot.proposals import Exhibit
 from oombot.remediations.oom_score_adj import REMEDIATION as REMEDY
 from oombot.remediations.shape import Field, Option
 from oombot.triage import about_kill, diagnose, find, observed, overview, unheard
-from oombot.views import Choice
+from oombot.views import Choice, Event, Fact
 from oombot.views.escaping import (
     approver,
     argv,
@@ -196,6 +196,9 @@ def test_answer(views, nouns, name, path, host):
         views.fix_refused_modal(name),
     ):
         assert_harmless(view)
+    assert_harmless(views.facts(name, [Fact(name=host, value="a " + path)] * 30, note=name))
+    event = Event(at_s=1.0, sign=":skull:", text=name, who="a " + path, expires_s=2.0)
+    assert_harmless(views.events(name, [event] * 20, more=3, note=path))
     assert_harmless(views.help(hosts=[host] * 20, mode=name))
     assert_harmless(views.loading_modal(name))
 
