@@ -11,7 +11,6 @@ from oombot.engine.people import People
 from oombot.engine.remedies import Remedies
 from oombot.engine.visits import Visit
 from oombot.errors import NotApproverError, RefusedError
-from oombot.lifecycle import SAID
 from oombot.model import Json
 from oombot.policy import Case, Ruling
 from oombot.proposals import Person, Request
@@ -19,6 +18,19 @@ from oombot.views import Event, Fact
 
 OPEN: Final = ("pending", "approved", "running", "applied")
 SHOWN: Final = 20
+STATES: Final[Mapping[str, str]] = {
+    "pending": "waits for an approval",
+    "approved": "is approved",
+    "running": "is running",
+    "applied": "is being read back",
+    "verified": "done and verified",
+    "unverified": "unverified: what came of it is not known",
+    "contradicted": "run, but the host showed something else",
+    "failed": "failed",
+    "denied": "denied, nothing was run",
+    "expired": "expired, nothing was run",
+    "stale": "stale, nothing was run",
+}
 _MENTION = re.compile(r"<@(?P<id>[UW][A-Z0-9]{2,20})(?:\|[^>]*)?>|(?P<bare>[UW][A-Z0-9]{7,20})")
 
 
@@ -91,7 +103,8 @@ class Inquiries:
         rules = self.context.settings.policy.all_rules
         groups = await self.people.groups(person, [rule.approve for rule in rules])
         approver = policy.is_approver(self.context.settings.policy, person.user_id, groups)
-        naming = [rule.name for rule in rules if not rule.deny and rule.approve.name(person.user_id, groups)]
+        allowing = [rule for rule in rules if not rule.deny and rule.approve.name(person.user_id, groups)]
+        naming = dict.fromkeys(rule.name for rule in allowing)
         facts = [
             Fact(name="You are", value=person.user_id),
             Fact(
@@ -122,19 +135,19 @@ class Inquiries:
     async def _rights(self, of: Case, person: Person) -> list[Fact]:
         """What the rules say of one tier: asking, approving another's plan, approving one's own."""
         asked = [
-            ("ask for it", self.people.may_ask(of, person)),
-            ("approve it", self.people.may_approve(of, person, requester="")),
+            ("ask", self.people.may_ask(of, person)),
+            ("approve", self.people.may_approve(of, person, requester="")),
             ("approve your own", self.people.may_approve(of, person, requester=person.user_id)),
         ]
-        return [Fact(name=f"{of.tier}: {what}", value=await _said(ruling)) for what, ruling in asked]
+        return [Fact(name=f"{of.tier}, {what}", value=await _said(ruling)) for what, ruling in asked]
 
 
 async def _said(asking: Awaitable[Ruling]) -> str:
     try:
         ruling = await asking
     except NotApproverError as error:  # Slack can not say who is in a group: that is a no
-        return f"no: {error}"
-    return f"{'yes' if ruling.allowed else 'no'}: {ruling.rule}"
+        return f"no. {error}"
+    return f"{'yes' if ruling.allowed else 'no'}. {ruling.rule}"
 
 
 def _person(asker: Person, words: Sequence[str]) -> tuple[Person, Sequence[str]]:
@@ -152,7 +165,7 @@ def _person(asker: Person, words: Sequence[str]) -> tuple[Person, Sequence[str]]
 def _asked(request: Request) -> Event:
     plan = request.plan
     votes = f", {len(request.voters)} of {request.approvals} approvals" if request.approvals > 1 else ""
-    text = f"{plan.host}: {plan.title} ({plan.risk}) {SAID.get(request.state, request.state)}{votes}"
+    text = f"{plan.host}: {plan.title} ({plan.risk}): {STATES.get(request.state, request.state)}{votes}"
     sign = ":hourglass_flowing_sand:" if request.state in OPEN else ":wrench:"
     at_s = request.created_s if request.decided_s is None else request.decided_s
     expires_s = request.expires_s if request.state == "pending" else None

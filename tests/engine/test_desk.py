@@ -8,6 +8,7 @@ import pytest
 
 from oombot.engine import desk as desk_module
 from oombot.engine.answers import Answers, question
+from oombot.engine.drafts import plan_draft
 from oombot.engine.visits import Visit
 from oombot.errors import RefusedError
 from oombot.following import Outage, Position
@@ -211,12 +212,23 @@ async def test_report_of_history_goes_into_the_channel(engine: Engine) -> None:
     assert "#oncall" in ada.last
 
 
-async def test_suggestion_that_is_gone_is_refused(engine: Engine) -> None:
-    """A suggested fix is looked up afresh: what the host no longer needs is not proposed."""
+@pytest.mark.parametrize("action", ["propose", "propose_2", "propose_3"])
+@pytest.mark.parametrize("remedy", ["", "|oom_score_adj", "|../shape", "|<!channel>"])
+async def test_suggestion_that_is_gone_is_refused(engine: Engine, action: str, remedy: str) -> None:
+    """A suggested fix is looked up afresh: what the host no longer needs, or never was offered, is not proposed."""
     incident = await stored_kill(engine)
     ada = Person1()
-    await engine.desk.press(ada.visit, "propose", incident.id)
+    await engine.desk.press(ada.visit, action, f"{incident.id}{remedy}")
     assert "nothing to suggest any more" in ada.last
+    assert await engine.store.requests(("pending",)) == []
+
+
+async def test_a_plan_too_long_for_slack_is_refused(engine: Engine) -> None:
+    """A plan that can not be shown whole is refused in words rather than half shown."""
+    request = await engine.propose(ADA)
+    long = replace(request, plan=replace(request.plan, steps=request.plan.steps * 300))
+    with pytest.raises(RefusedError, match="can not be shown whole"):
+        plan_draft(engine.context, long)
 
 
 async def test_share_posts_the_answer(engine: Engine) -> None:

@@ -2,6 +2,8 @@
 
 import pytest
 
+from oombot.engine.inquiries import STATES
+from oombot.lifecycle import TRANSITIONS
 from oombot.proposals import Person
 from tests.engine.conftest import ADA, BEN, CLEO, Engine
 from tests.engine.test_desk import Person1, stored_kill
@@ -37,7 +39,7 @@ async def test_pending_lists_what_waits(engine: Engine) -> None:
     assert "none" in await said(engine, "pending")
     request = await engine.propose(ADA)
     told = await said(engine, "pending", BEN)
-    assert f"host42: {request.plan.title} (amber) is waiting for a decision" in told
+    assert f"host42: {request.plan.title} (amber): waits for an approval" in told
     assert "<@U0ADA0001>" in told
 
 
@@ -57,11 +59,11 @@ async def test_history_is_in_the_order_of_time(engine: Engine) -> None:
         (
             ADA,
             "can oom_score_adj host42",
-            ["amber: approve it: yes", "red: approve your own: no", "policy.approvers"],
+            ["amber, approve: yes", "red, approve your own: no", "policy.approvers"],
         ),
-        (CLEO, "can oom_score_adj host42", ["amber: ask for it: yes", "red: approve it: no"]),
-        (CLEO, "can <@U0BEN0002|ben> oom_score_adj host42", ["<@U0BEN0002>", "red: approve it: yes"]),
-        (CLEO, "can U0BEN0002 oom_score_adj host42", ["<@U0BEN0002>", "red: approve it: yes"]),
+        (CLEO, "can oom_score_adj host42", ["amber, ask: yes", "red, approve: no"]),
+        (CLEO, "can <@U0BEN0002|ben> oom_score_adj host42", ["<@U0BEN0002>", "red, approve: yes"]),
+        (CLEO, "can U0BEN0002 oom_score_adj host42", ["<@U0BEN0002>", "red, approve: yes"]),
         (CLEO, "can @ben oom_score_adj host42", ["did not say who that is"]),
         (CLEO, "can rm_rf host42", ["Which action on which host?", "oom_score_adj"]),
         (CLEO, "can oom_score_adj host99", ["host99"]),
@@ -75,6 +77,11 @@ async def test_can(engine: Engine, who: Person, line: str, expected: list[str]) 
         assert words in told
 
 
+def test_every_state_has_words() -> None:
+    """Each state of a request is told in words of its own."""
+    assert set(STATES) == set(TRANSITIONS)
+
+
 async def test_can_fails_closed(engine: Engine) -> None:
     """Where Slack can not say who is in a group, the answer is no."""
     engine.chat.directory_down = True
@@ -83,7 +90,9 @@ async def test_can_fails_closed(engine: Engine) -> None:
 
 async def test_whoami(engine: Engine) -> None:
     """`/oom whoami` names the person as oombot knows them, and whether they may approve, by which rule."""
-    assert "yes, by policy.approvers" in await said(engine, "whoami", BEN)
+    told = await said(engine, "whoami", BEN)
+    assert "yes, by policy.approvers" in told
+    assert "policy.approvers, policy.approvers" not in told
     assert "Approver: no" in await said(engine, "whoami", CLEO)
 
 
