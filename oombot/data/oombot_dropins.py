@@ -9,7 +9,8 @@ import os
 import re
 from typing import Any
 
-from oombot.data.oombot_site import Site, UntouchedError, tell
+from oombot.data.oombot_files import SECTIONS, UnitFiles, Written, assignments, size_of
+from oombot.data.oombot_site import Site, UntouchedError
 
 # where set-property writes: of two files of one name, that in the folder that stands higher counts (systemd.unit(5))
 CONTROL_FOLDERS = {
@@ -46,100 +47,29 @@ def _is_limit_line(line: str, setting: str) -> bool:
     return (known or line[0] in "#;") and not line.endswith("\\")
 
 
+def limit_text(unit: str, setting: str, value: str) -> str:
+    """What set-property writes, without its remarks."""
+    return f"{SECTIONS[unit.rpartition('.')[2]]}\n{setting}={value}\n"
+
+
 def limit_in_files(site: Site, found: dict[str, str], setting: str, texts: dict[str, str | None]) -> str:
     """The limit that systemd would hold after reading a unit's files again, with `texts` in the place of those of
-    set-property. `found` has its Id and FragmentPath.
-
-    Drop-ins are read in the order of their names; of one name only that in the first folder counts (systemd.unit(5)).
-    """
-    name, dropped = f"50-{setting}.conf", _drop_ins(site, found["Id"])
-    ours = [texts.get(f"{kind}/{setting}") for kind in CONTROL_FOLDERS]
-    first = next((text for text in ours if text is not None), None)
-    value = _limit_of(_text_of(site, found.get("FragmentPath", "")), setting, "infinity")
-    for base in sorted({*dropped, name}):
-        if base == name and first is not None:
-            value = _limit_of(first, setting, value)
-        elif base in dropped:
-            value = _limit_of(_text_of(site, dropped[base]), setting, value)
-    return limit_bytes(site, value)
+    set-property, by kind and setting. `found` has its Id and FragmentPath; files that were never read count too."""
+    unit = found["Id"]
+    files = UnitFiles(site, {limit_path(unit, key): text for key, text in texts.items()})
+    written = files.limits(unit, [], found.get("FragmentPath", "")).get(setting, Written(None))
+    if written.unknown:
+        raise UntouchedError(
+            f"a file of {unit} gives {setting} no size: {written.unknown}; nothing was changed"
+        )
+    return "infinity" if written.size_b is None else str(written.size_b)
 
 
-def _drop_ins(site: Site, unit: str) -> dict[str, str]:
-    """The drop-in of each name that counts, those of set-property for the unit itself apart, read or not."""
-    search = tell(site, "systemctl", "show", "--no-pager", "-p", "UnitPath").strip().partition("=")[2].split()
-    if not search:
-        raise UntouchedError("systemd does not say where its files are; nothing was changed")
-    found: dict[str, str] = {}
-    for name in _drop_in_names(unit):
-        for folder in search:
-            within = f"{folder}/{name}.d"
-            if name == unit and folder in CONTROL_FOLDERS.values():
-                continue
-            for base in _names_in(site, within):
-                found.setdefault(base, f"{within}/{base}")
-    for folder in CONTROL_FOLDERS.values():
-        within = f"{folder}/{unit}.d"
-        for base in _names_in(site, within):
-            if not re.fullmatch(r"50-Memory(High|Max|SwapMax)\.conf", base):
-                found[base] = f"{within}/{base}"
-    return found
-
-
-def _drop_in_names(unit: str) -> list[str]:
-    """The names whose drop-ins a unit takes: its own, its template's, those cut at dashes, and its kind's."""
-    stem, _, kind = unit.rpartition(".")
-    prefix, at, instance = stem.partition("@")
-    names = [unit, *([f"{prefix}@.{kind}"] if at else [])]
-    while "-" in prefix.rstrip("-"):
-        prefix = prefix.rstrip("-").rpartition("-")[0] + "-"
-        names += [f"{prefix}@{instance}.{kind}", f"{prefix}@.{kind}"] if at else [f"{prefix}.{kind}"]
-    return [*names, kind]
-
-
-def _names_in(site: Site, folder: str) -> list[str]:
-    try:
-        return [name for name in os.listdir(site.path(folder)) if name.endswith(".conf")]
-    except (FileNotFoundError, NotADirectoryError):
-        return []
-    except OSError as error:
-        raise UntouchedError(f"{folder} can not be read: {error.strerror}; nothing was changed") from None
-
-
-def _text_of(site: Site, path: str) -> str:
-    if not path:
-        return ""
-    try:
-        with open(site.path(path), encoding="utf-8", errors="replace") as file:
-            return file.read(1 << 20)
-    except OSError as error:
-        raise UntouchedError(f"{path} can not be read: {error.strerror}; nothing was changed") from None
-
-
-def _limit_of(text: str, setting: str, before: str) -> str:
-    """The last value that a text gives a setting; what systemd can not understand it ignores."""
-    for line in text.splitlines():
-        key, equals, value = line.partition("=")
-        if equals and key.strip() == setting and PLAIN_LIMIT.fullmatch(value.strip()):
-            before = value.strip() or "infinity"
-    return before
-
-
-def last_limit(site: Site, text: str, setting: str) -> str:
-    """What one drop-in sets, in bytes."""
-    return limit_bytes(site, _limit_of(text, setting, "infinity"))
-
-
-def limit_bytes(site: Site, value: str) -> str:
-    """A limit of a unit file in bytes, or infinity."""
-    if value == "infinity":
-        return value
-    if value.endswith("%"):
-        with open(site.path("/proc/meminfo"), encoding="ascii") as file:
-            total = int(file.readline().split()[1]) * 1024
-        return str(int(total * float(value[:-1]) / 100))
-    whole = value.removesuffix("B")
-    power = "KMGTPE".find(whole[-1:]) + 1
-    return str(int(float(whole[:-1] if power else whole) * 1024**power))
+def last_limit(site: Site, unit: str, setting: str, text: str) -> str:
+    """What one drop-in sets, in bytes; "" where it sets nothing."""
+    found = [value for key, value in assignments(text, SECTIONS[unit.rpartition(".")[2]]) if key == setting]
+    written = size_of(site, found[-1]) if found else Written(None, "nothing")
+    return "" if written.unknown else "infinity" if written.size_b is None else str(written.size_b)
 
 
 def same_limit(one: str, other: str) -> bool:

@@ -45,10 +45,10 @@ class Written(NamedTuple):
 class UnitFiles:
     """The files of units of this host. Each folder and each file is read at most once."""
 
-    def __init__(self, site: Site) -> None:
-        """List the folders of units."""
-        self._site = site
-        self._names = {folder: frozenset(self._listed(folder)) for folder in UNIT_FOLDERS}
+    def __init__(self, site: Site, instead: dict[str, str | None] | None = None) -> None:
+        """List the folders of units. `instead`: texts of files as they are to become, None = it is to go."""
+        self._site, self._instead = site, instead or {}
+        self._names = {folder: {*self._listed(folder), *self._coming(folder)} for folder in UNIT_FOLDERS}
         self._folders: dict[str, list[str]] = {}
         self._texts: dict[str, str | None] = {}
 
@@ -80,7 +80,8 @@ class UnitFiles:
         found: dict[str, str] = {}
         for folder in folders:
             if folder not in self._folders:
-                self._folders[folder] = [one for one in self._listed(folder) if one.endswith(".conf")]
+                files = {one for one in self._listed(folder) if f"{folder}/{one}" not in self._instead}
+                self._folders[folder] = [one for one in files | self._coming(folder) if one.endswith(".conf")]
             for file in self._folders[folder]:
                 found.setdefault(file, f"{folder}/{file}")
         return [found[file] for file in sorted(found)]
@@ -98,7 +99,14 @@ class UnitFiles:
         except OSError:
             return []
 
+    def _coming(self, folder: str) -> set[str]:
+        """What stands in a folder, or in one below it, by its first name there, once `instead` has come true."""
+        paths = [path for path, text in self._instead.items() if text is not None]
+        return {path[len(folder) + 1 :].split("/")[0] for path in paths if path.startswith(f"{folder}/")}
+
     def _text(self, path: str) -> str:
+        if path in self._instead:
+            return self._instead[path] or ""
         if path not in self._texts:
             masked = os.path.realpath(self._site.path(path)) == "/dev/null"
             self._texts[path] = "" if masked else glance(self._site, path, limit=MAX_UNIT_FILE)

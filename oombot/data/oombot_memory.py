@@ -21,6 +21,7 @@ from oombot.data.oombot_dropins import (
     last_limit,
     limit_in_files,
     limit_path,
+    limit_text,
     same_limit,
 )
 from oombot.data.oombot_pending import check_reload, check_start
@@ -226,7 +227,9 @@ def set_memory(
         raise UntouchedError(f"{unit} is transient: it has no limits for good; nothing was changed")
     kind = "transient" if found.get("Transient") == "yes" else "control" if lasting == "good" else "runtime"
     for setting, value in new.items():
-        after = limit_in_files(site, found, setting, {**texts, f"{kind}/{setting}": f"{setting}={value}"})
+        after = limit_in_files(
+            site, found, setting, {**texts, f"{kind}/{setting}": limit_text(unit, setting, value)}
+        )
         if not same_limit(after, value):
             raise UntouchedError(
                 f"another file of systemd sets {setting} to {after}, and would win when systemd reads its files "
@@ -259,7 +262,7 @@ def restore_memory(
         raise UntouchedError(f"{unit} is another kind of unit now; nothing was changed")
     for key, text in stand.items():
         setting = key.split("/")[1]
-        ours = text is not None and holds_only(text, setting) and last_limit(site, text, setting)
+        ours = text is not None and holds_only(text, setting) and last_limit(site, unit, setting, text)
         if text != texts[key] and not (ours and same_limit(ours, was[setting])):
             raise UntouchedError(f"somebody has changed {limit_path(unit, key)} since; nothing was changed")
     _check_own(site, found, new, files=True)
@@ -285,10 +288,13 @@ def _check_own(site: Site, found: dict[str, str], new: dict[str, str], *, files:
     """UntouchedError where another limit of the unit itself waits: set-property sets all that systemd holds, and with
     `files` a daemon-reload makes it hold what stands in them."""
     version, _ = hierarchy(site)
-    for setting in FILE_OF:
-        if setting in new or (version == 1 and setting != "MemoryMax"):
-            continue
-        live = _live_limits(site, found["ControlGroup"], [setting])[setting]
+    group = found["ControlGroup"]
+    for setting, name in FILE_OF.items():
+        here = V1_MAX if version == 1 else name
+        gone = (version == 1 and setting != "MemoryMax") or cgroup_text(site, group, here) is None
+        if setting in new or gone:
+            continue  # a kernel that has it not sets nothing
+        live = _live_limits(site, group, [setting])[setting]
         size = number(found.get(setting))
         held = ["infinity" if size is None else str(size)]
         if files:
