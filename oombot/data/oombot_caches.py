@@ -11,7 +11,7 @@ import os
 from oombot.data.oombot_policy import Policy, check_unit
 from oombot.data.oombot_shape import Verb, no_input, options
 from oombot.data.oombot_site import MIB, RefusedError, Site, StepError, UntouchedError, tell
-from oombot.data.oombot_systemd import UNIT_FORM, cgroup_number, cgroup_stat, hierarchy, show
+from oombot.data.oombot_systemd import WITH_CGROUP, cgroup_number, cgroup_stat, hierarchy, show
 
 DROP_CACHES = "/proc/sys/vm/drop_caches"
 SYNC_S = 60.0
@@ -61,7 +61,7 @@ def _write_once(path: str, text: str) -> None:
 def _reclaim_words(words: list[str], stdin: str) -> dict[str, object]:
     """`--unit U --mib N`: the unit whose cgroup is meant, and how much."""
     no_input("reclaim", stdin)
-    found = options("reclaim", words, {"--unit": UNIT_FORM.pattern, "--mib": "[1-9][0-9]{0,6}"})
+    found = options("reclaim", words, {"--unit": WITH_CGROUP, "--mib": "[1-9][0-9]{0,6}"})
     if int(found["mib"]) > MOST_MIB:
         raise RefusedError(f"reclaim: --mib is at most {MOST_MIB}")
     return {"unit": found["unit"], "mib": int(found["mib"])}
@@ -114,7 +114,7 @@ def _used(site: Site, path: str) -> str:
 def _reclaimed(path: str, mib: int) -> bool:
     """Whether only a part could be reclaimed."""
     try:
-        handle = os.open(path, os.O_WRONLY | os.O_NOFOLLOW)
+        handle = os.open(path, os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     except FileNotFoundError:
         raise UntouchedError(
             "this kernel has no memory.reclaim (it is of Linux 5.19); nothing was changed"

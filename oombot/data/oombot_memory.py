@@ -40,7 +40,7 @@ from oombot.data.oombot_site import (
     write_file,
 )
 from oombot.data.oombot_systemd import (
-    UNIT_FORM,
+    WITH_CGROUP,
     cgroup_number,
     cgroup_stat,
     cgroup_text,
@@ -87,7 +87,7 @@ def _limit_pairs(verb: str, found: dict[str, str]) -> dict[str, Any]:
 def _set_memory_words(words: list[str], stdin: str) -> dict[str, Any]:
     """`--unit U --lasting boot|good [--high V --high-was V] [--max …] [--swap-max …] --files SHA-256`."""
     no_input("set-memory", stdin)
-    unit = UNIT_FORM.pattern
+    unit = WITH_CGROUP
     forms = {"--unit": unit, "--lasting": "boot|good", **_limit_forms(), "--files": "[0-9a-f]{64}"}
     found = options("set-memory", words, forms)
     pairs = _limit_pairs("set-memory", found)
@@ -96,7 +96,7 @@ def _set_memory_words(words: list[str], stdin: str) -> dict[str, Any]:
 
 def _restore_memory_words(words: list[str], stdin: str) -> dict[str, Any]:
     """`--unit U [--high V --high-was V] [--max …] [--swap-max …]`, and the files as they were as JSON."""
-    found = options("restore-memory", words, {"--unit": UNIT_FORM.pattern, **_limit_forms()})
+    found = options("restore-memory", words, {"--unit": WITH_CGROUP, **_limit_forms()})
     pairs = _limit_pairs("restore-memory", found)
     return {**pairs, "texts": _old_texts(stdin, tuple(pairs["new"]))}
 

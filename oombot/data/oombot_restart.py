@@ -11,7 +11,7 @@ from typing import NamedTuple
 from oombot.data.oombot_pending import check_start
 from oombot.data.oombot_policy import Policy, check_unit
 from oombot.data.oombot_shape import Verb, no_input, options
-from oombot.data.oombot_site import Site, UntouchedError, attempt, read_file, tell, write_file
+from oombot.data.oombot_site import Site, UntouchedError, attempt, tell
 from oombot.data.oombot_systemd import number, show
 
 # a service by its full name; a template without instance can not be started
@@ -20,8 +20,6 @@ STANDING = (
     "Id,LoadState,ActiveState,SubState,Result,Type,InvocationID,Job,NRestarts,Transient"
     ",RefuseManualStart,RefuseManualStop"
 )
-RESTARTS = "/run/oombot-helper/restarts"  # until the next boot: a line for each, when and which
-OFTEN, OFTEN_S = 2, 600
 
 
 class Patience(NamedTuple):
@@ -56,27 +54,11 @@ def restart_unit(
     seen = show(site, unit, STANDING)
     _check_restart(seen, unit, was, active)
     check_start(site, but=unit)
-    _count_restart(site, unit)
     # so that systemd does not count this start against the unit, and leave a running one stopped; one that is not in
     # its memory has no count, and it says so with an error
     attempt(site, "systemctl", "reset-failed", "--", unit)
     tell(site, "systemctl", "restart", "--no-block", "--", unit)
     return _standing(seen), _standing(_settled(site, unit, was, patience))
-
-
-def _count_restart(site: Site, unit: str) -> None:
-    """Note this restart; UntouchedError where there were too many of late, or where it can not be noted."""
-    text = (read_file(site, RESTARTS) or b"").decode("ascii", "replace")
-    rows = [line.split() for line in text.splitlines()]
-    now = int(time.time())
-    late = [row for row in rows if len(row) == 2 and number(row[0]) and abs(now - int(row[0])) < OFTEN_S]
-    if sum(row[1] == unit for row in late) >= OFTEN:
-        raise UntouchedError(
-            f"{unit} was restarted {OFTEN} times by oombot within {OFTEN_S // 60} minutes: a third start mends "
-            "nothing that two did not; nothing was changed"
-        )
-    lines = [" ".join(row) for row in [*late, [str(now), unit]]]
-    write_file(site, RESTARTS, ("\n".join(lines) + "\n").encode(), make=True)
 
 
 def _check_restart(seen: dict[str, str], unit: str, was: str, active: str) -> None:
@@ -106,7 +88,8 @@ def _settled(site: Site, unit: str, was: str, patience: Patience) -> dict[str, s
         if up and not run:
             run, stands = invocation, at + patience.stands
         again = run != "" and (not up or invocation != run)
-        if again or at >= end or (up and at >= stands) or _ended(now, up=up):
+        stood = run != "" and now.get("ActiveState") == "active" and at >= stands
+        if again or stood or at >= end or _ended(now, up=up):
             return now
         time.sleep(patience.between)
 

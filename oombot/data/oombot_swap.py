@@ -35,6 +35,7 @@ from oombot.data.oombot_swaps import SWAP_PATH, mount_of, our_areas, swaps_on, w
 SWAP_FILESYSTEMS = ("ext3", "ext4", "xfs", "btrfs")
 GET_FLAGS, SET_FLAGS, NOCOW = 0x80086601, 0x40086602, 0x00800000  # include/uapi/linux/fs.h
 WRITE_S = 200  # a plan's unit lives for 300 s: a file that takes longer is taken away again, and said
+MOST_SWAP_MIB = 1 << 22  # 4 TiB: more is a slip of the finger
 SWAPOFF_S = 200
 
 
@@ -42,6 +43,8 @@ def _make_words(words: list[str], stdin: str) -> dict[str, Any]:
     no_input("make-swap", stdin)
     forms = {"--path": SWAP_PATH, "--mib": r"[1-9][0-9]{0,6}", "--leave": r"0|[1-9][0-9]{0,8}"}
     found = options("make-swap", words, forms)
+    if int(found["mib"]) > MOST_SWAP_MIB:
+        raise RefusedError(f"make-swap: --mib is at most {MOST_SWAP_MIB}")
     return {
         "path": plain_swap_path(found["path"]),
         "mib": int(found["mib"]),

@@ -14,6 +14,8 @@ INFINITY = 1 << 63  # what the kernel and systemd take for "no limit" is at leas
 UNIT_FORM = re.compile(
     r"[A-Za-z0-9_:][A-Za-z0-9:_.\\@-]{0,246}\.(?:service|slice|scope|socket|timer)", re.ASCII
 )
+# what has a cgroup of its own; a template without instance has none
+WITH_CGROUP = r"[A-Za-z0-9_:][A-Za-z0-9:_.\\@-]{0,246}(?<!@)\.(?:service|slice|scope)"
 
 
 def show(site: Site, unit: str, properties: str) -> dict[str, str]:
