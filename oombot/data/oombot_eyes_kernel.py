@@ -40,6 +40,8 @@ def look_kernel(site: Site, names: dict[str, str]) -> Any:
         "io_full_avg10": _average(pressure, "full"),
         "io_some_avg10": _average(pressure, "some"),
         "free_shown": _free(site),
+        "drops_of_pagecache": _event(site, "drop_pagecache"),
+        "drops_of_slab": _event(site, "drop_slab"),
         "timers": _timers(site),
     }
 
@@ -66,6 +68,12 @@ def _clean(memory: dict[str, int]) -> int | None:
         return max(0, held - memory["Shmem"] - memory["Dirty"])
     except KeyError:
         return None
+
+
+def _event(site: Site, name: str) -> int | None:
+    """How often the kernel has done something since boot; None where it does not count that."""
+    found = re.search(rf"^{name} ([0-9]+)$", glance_or_none(site, "/proc/vmstat") or "", re.MULTILINE)
+    return int(found[1]) if found else None
 
 
 def _average(pressure: str, kind: str) -> float | None:
