@@ -23,7 +23,7 @@ _VICTIM: Final = 4207  # in the recording
 _TICKS: Final = 100
 _SET_ADJ: Final = (("--pid", "--start", "--value"), ("--pid", "--start", "--was", "--value"))
 _RECORD = re.compile(r"(?P<prio>[0-9]+),[0-9]+,(?P<us>[0-9]+),(?P<rest>.*)")
-_CALL = re.compile(r"raise SystemExit\(main\((?P<text>.+)\)\)\s*\Z")
+_CALL = re.compile(r"raise SystemExit\((?P<name>main|look_main)\((?P<text>.+)\)\)\s*\Z")
 
 
 class _Machine:
@@ -133,6 +133,13 @@ class _Machine:
         return done | {"exit": 0, "stdout": f"{before} -> {value}", "before": before, "after": value}
 
 
+def _looked(question: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The answer to a closer look: a recording holds no more than its reading, and says so of each part."""
+    parts = list(question.get("parts", ()))
+    said = "could not be read: the host is replayed from a recording"
+    return {**dict.fromkeys(parts), "problems": [f"{part} {said}" for part in parts]}
+
+
 class SimulatedHosts:
     """Replays one recording under several host names; `trigger` makes its kill happen again."""
 
@@ -175,7 +182,8 @@ class SimulatedHosts:
         if command.argv[0] != "python3" or call is None:
             said = f"{command.argv[0]}: this host is replayed from a recording\n"
             return CommandResult(exit_status=127, stdout=b"", stderr=said.encode())
-        answer = machine.answer(json.loads(ast.literal_eval(call["text"])))
+        request = json.loads(ast.literal_eval(call["text"]))
+        answer = machine.answer(request) if call["name"] == "main" else _looked(request)
         return CommandResult(exit_status=0, stdout=json.dumps(answer).encode() + b"\n")
 
     async def follow(self, host: str, command: Command) -> AsyncIterator[bytes]:

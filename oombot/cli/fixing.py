@@ -12,6 +12,7 @@ from oombot.cli.drawing import cell, plain
 from oombot.cli.plans_drawn import draw_plan
 from oombot.cli.session import Session, acted
 from oombot.config import duration_s
+from oombot.engine import plans
 from oombot.errors import ConfigError, NotApproverError, RefusedError
 from oombot.model import HostSnapshot
 from oombot.remediations.shape import Field, Remediation, Target
@@ -48,7 +49,7 @@ def fix(wanted: Wanted, *, config: Path) -> int:
 async def _fix(session: Session, wanted: Wanted, snapshot: HostSnapshot, target: Target) -> int:
     person, policy = session.person, session.settings.policy
     remedy = _remedy(session, wanted.remedy)
-    if unfit := remedy.unfit(snapshot, target, policy):
+    if unfit := plans.unfit(remedy, snapshot, target, policy):
         raise RefusedError(f"{remedy.label} can not work on {snapshot.host}: {unfit}. Nothing was proposed.")
     params = remedy.parse(filled(remedy.fields(snapshot, target, policy), wanted.values))
     await session.leftovers()
@@ -114,7 +115,7 @@ def _spoken(field: Field) -> str:
 def _draw_menu(session: Session, host: str, snapshot: HostSnapshot, target: Target) -> None:
     table = Table("remedy", "what for", "fields", title=plain(f"Remedies for {host}"))
     for name, remedy in session.bot.context.remediations.items():
-        unfit = remedy.unfit(snapshot, target, session.settings.policy)
+        unfit = plans.unfit(remedy, snapshot, target, session.settings.policy)
         if unfit:
             table.add_row(cell(name), cell(remedy.summary), cell(f"can not work here: {unfit}"))
             continue

@@ -12,6 +12,7 @@ from typing import Any, Final
 from pydantic import TypeAdapter, ValidationError
 
 from oombot import details, triage
+from oombot.engine import plans
 from oombot.engine.context import Context
 from oombot.engine.people import People
 from oombot.engine.readings import Readings
@@ -152,7 +153,7 @@ class Dialogs:
                 name=name,
                 label=fix.label,
                 summary=fix.summary,
-                unfit=fix.unfit(snapshot, state.target, policy),
+                unfit=plans.unfit(fix, snapshot, state.target, policy),
             )
             for name, fix in self.context.remediations.items()
         ]
@@ -162,7 +163,7 @@ class Dialogs:
 
     def _form(self, state: State, snapshot: HostSnapshot) -> Json:
         fix, policy = self._remedy(state.remedy), self.context.settings.policy
-        unfit = fix.unfit(snapshot, state.target, policy)
+        unfit = plans.unfit(fix, snapshot, state.target, policy)
         if unfit:
             raise RefusedError(f"{fix.label} can not work on {state.host}: {unfit}.")
         fields = fix.fields(snapshot, state.target, policy)

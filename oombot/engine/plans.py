@@ -10,7 +10,7 @@ from oombot.engine import ran, timebox
 from oombot.errors import RefusedError
 from oombot.model import Command, HostSnapshot, Json
 from oombot.proposals import Check, Plan, Request, Step
-from oombot.remediations.shape import Remediation
+from oombot.remediations.shape import Remediation, Target
 from oombot.rights import Policy
 
 REPLAYED = " (replayed: a recording, no real host)"
@@ -71,6 +71,13 @@ def make(
             settle_s=remediation.settle_s,
         )
     )
+
+
+def unfit(remediation: Remediation, snapshot: HostSnapshot, target: Target, policy: Policy) -> str:
+    """Why a remedy can not work on this host, as a sentence; "" where it may."""
+    if snapshot.replayed and not remediation.replayable:
+        return "the host is replayed from a recording, which can show oom_score_adj only"
+    return remediation.unfit(snapshot, target, policy)
 
 
 def undo(

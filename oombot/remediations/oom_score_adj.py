@@ -50,6 +50,7 @@ class OomScoreAdj(Usual):
     summary: str = "Let the kernel take it sooner or later than others, from now on until it exits."
     params: type[Params] = Params
     mitigation: bool = True
+    replayable: bool = True
 
     def unfit(self, snapshot: HostSnapshot, target: Target, policy: Policy) -> str:
         """It works wherever there are processes."""

@@ -55,6 +55,7 @@ class Usual:
 
     settle_s: float = 0.2
     timed: bool = True
+    replayable: bool = False
 
     def look(self, params: Any, snapshot: HostSnapshot) -> Look:
         """The reading says it all."""
@@ -112,6 +113,11 @@ class Remediation(Protocol):
     @property
     def settle_s(self) -> float:
         """How long the host is given between the run and the read-back."""
+        ...
+
+    @property
+    def replayable(self) -> bool:
+        """Whether a host that is replayed from a recording can show it: by set-adj, and without a closer look."""
         ...
 
     @property

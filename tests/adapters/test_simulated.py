@@ -5,10 +5,14 @@ import json
 
 import pytest
 
-from oombot import facts, helper_call
+from oombot import catalog, facts, helper_call
 from oombot.adapters.simulated import SimulatedHosts
+from oombot.details import Details, Look
+from oombot.engine import plans
 from oombot.errors import HostError, UnknownHostError
 from oombot.model import Command
+from oombot.remediations.shape import Target
+from oombot.rights import Policy
 
 
 @pytest.fixture
@@ -149,3 +153,24 @@ async def test_only_open_and_only_known():
     async with hosts:
         with pytest.raises(UnknownHostError):
             hosts.trigger("db-1")
+
+
+async def test_a_closer_look_is_answered_with_what_there_is_not(hosts):
+    """A recording holds its reading and no more: each part is said not to be readable, and nothing is made up."""
+    command = helper_call.look("sent", "source", Look(parts=("unit", "kernel"), unit="leaky.service"))
+    details = helper_call.looked((await hosts.run("web-1", command, timeout_s=5)).stdout)
+    assert details == Details(
+        problems=tuple(
+            f"{part} could not be read: the host is replayed from a recording" for part in ("unit", "kernel")
+        )
+    )
+
+
+async def test_only_what_a_recording_can_show_is_offered(hosts):
+    """The menu of a replayed host says of every other remedy why not."""
+    seen = await snapshot(hosts)
+    reasons = {
+        name: plans.unfit(fix, seen, Target(), Policy()) for name, fix in catalog.remediations().items()
+    }
+    assert reasons.pop("oom_score_adj") == ""
+    assert all("replayed from a recording" in reason for reason in reasons.values())
