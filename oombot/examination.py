@@ -121,7 +121,7 @@ class _Doors:
             return SlackFacts(token_problems=error.problems)
         async with SlackChecks(tokens, api_url=settings.slack.api_url, clock=time.time) as checks:
             found = await checks.ask(
-                channels=tuple(used(settings)), approvers=settings.policy.approvers, bot_runs=bot_runs
+                channels=tuple(used(settings)), approvers=settings.policy.people, bot_runs=bot_runs
             )
             return await self._with_press(checks, found)
 

@@ -11,7 +11,7 @@ _NOBODY = "no approved change can ever run: nobody is there to approve it"
 
 def _lines(gathered: Gathered) -> Iterable[Line]:
     settings = gathered.known
-    approvers, slack = settings.policy.approvers, gathered.slack
+    approvers, slack = settings.policy.people, gathered.slack
     yield ok("mode", _MODES[settings.mode])
     if not (approvers.users or approvers.groups):
         yield ok("approvers", "nobody is named to approve; in this mode nothing waits for that")
@@ -82,7 +82,7 @@ def _person(person: PersonFacts | None) -> Iterable[Line]:
 def _passes(gathered: Gathered, slack: SlackFacts) -> Iterable[Line]:
     policy = gathered.known.policy
     members = {user for group in slack.groups.values() for user in group.members or ()}
-    named = {*policy.approvers.users, *members}
+    named = {*policy.people.users, *members}
     able = sorted(
         user
         for user in named
@@ -106,10 +106,10 @@ def _passes(gathered: Gathered, slack: SlackFacts) -> Iterable[Line]:
 
 def _second(gathered: Gathered, able: list[str], *, open_question: bool, slack: SlackFacts) -> Line:
     settings = gathered.known
-    rule = settings.policy.second_person
+    red = [rule for rule in settings.policy.all_rules if "red" in rule.tiers and not rule.deny]
     at_least = "at least " if open_question else ""
     people = f"{at_least}{len(able)} {'person' if len(able) == 1 else 'people'} can approve"
-    if rule == "never":
+    if red and all(rule.own for rule in red):
         return warning(
             "red",
             f"a red action can pass, and who asks for it may approve it alone ({people})",

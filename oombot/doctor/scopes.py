@@ -4,6 +4,7 @@ from collections.abc import Iterable
 
 from oombot.doctor.gathered import Gathered
 from oombot.doctor.shape import BotCheck, Line, ok, unknown, warning, wrong
+from oombot.policy import group_ids
 
 NEEDED = {
     "chat:write": "no card can be posted: oombot is mute",
@@ -38,7 +39,7 @@ def _lines(gathered: Gathered) -> Iterable[Line]:
         why = "Slack's answer did not name the scopes of the token"
         yield unknown("scopes", "which scopes the bot token has is not known", why, fix)
         return
-    groups = bool(gathered.known.policy.approvers.groups)
+    groups = bool(group_ids(gathered.known.policy))
     needed = NEEDED | ({BY_GROUP: "nobody of policy.approvers.groups can approve"} if groups else {})
     for scope, stops in needed.items():
         if scope not in scopes:
