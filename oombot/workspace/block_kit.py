@@ -32,7 +32,9 @@ from oombot.workspace.shapes import (
 from oombot.workspace.state import random_id
 
 MAX_BLOCKS: Final = {"message": 50, "modal": 100, "home": 100}
-MESSAGE_BLOCKS_MAX_BYTES: Final = 100_000
+MESSAGE_TEXT_MAX: Final = (
+    13_200  # not documented, but measured by others: slackapi/bolt-js issues 2509 and 2867
+)
 VIEW_MAX_BYTES: Final = 250_000
 MARKDOWN_MAX: Final = 12_000
 
@@ -170,9 +172,17 @@ def checked_blocks(
     _check_blocks(report, blocks, pointer)
     if report.errors:
         raise SlackError("invalid_blocks", messages=report.errors)
-    if len(json.dumps(blocks).encode()) > MESSAGE_BLOCKS_MAX_BYTES:
+    if _text_length(blocks) > MESSAGE_TEXT_MAX:
         raise SlackError("msg_blocks_too_long")
     return with_ids(blocks)
+
+
+def _text_length(value: Any) -> int:
+    """Return how much text a message's blocks hold in all."""
+    if isinstance(value, dict):
+        own = len(value["text"]) if isinstance(value.get("text"), str) else 0
+        return own + sum(_text_length(part) for part in value.values())
+    return sum(_text_length(part) for part in value) if isinstance(value, list) else 0
 
 
 def checked_view(view: Any, *, kinds: Collection[str], files: Collection[str] = ()) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """Buttons and menus as a person uses them: block_actions."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from oombot.workspace.block_kit import interactive_elements
@@ -55,14 +55,20 @@ class Clicks:
             payload["message"] = without_metadata(message)
         return (await self._hub.deliver("interactive", payload)).is_acked
 
-    async def in_view(
-        self, user_id: str, view: dict[str, Any], action_id: str, value: Any, block_id: str | None
+    async def in_view(  # noqa: PLR0917 (a click has that many parts)
+        self,
+        user_id: str,
+        view: dict[str, Any],
+        action_id: str,
+        value: Any,
+        block_id: str | None,
+        typed: Mapping[str, Any],
     ) -> bool:
-        """Use an element of a modal or home tab; there is no response_url for those."""
+        """Use an element of a modal or home tab; what is typed there goes along, and there is no response_url."""
         block, element = _find(view["blocks"], action_id, value, block_id)
         payload = self.envelope("block_actions", user_id) | {
             "container": {"type": "view", "view_id": view["id"]},
-            "view": view,
+            "view": {**view, "state": {"values": state_values(view, typed_values(view, typed))}},
             "actions": [self._action(block, element, value)],
         }
         return (await self._hub.deliver("interactive", payload)).is_acked
@@ -112,6 +118,33 @@ def current_values(blocks: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
             if element["type"] not in {"button", "overflow"}:
                 held = {"type": element["type"], **chosen(element, initial(element))}
                 values.setdefault(block["block_id"], {})[element["action_id"]] = held
+    return values
+
+
+def inputs_of(view: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the input blocks of a view."""
+    return [block for block in view["blocks"] if block["type"] == "input"]
+
+
+def typed_values(view: dict[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return block_id → value; values come as {block_id: value} or {block_id: {action_id: value}}."""
+    typed: dict[str, Any] = {}
+    for block in inputs_of(view):
+        element = block["element"]
+        given = values.get(block["block_id"], initial(element))
+        typed[block["block_id"]] = given.get(element["action_id"]) if isinstance(given, dict) else given
+    if unknown := set(values) - set(typed):
+        raise NotOnScreenError(f"the modal has no input block {min(unknown)}")
+    return typed
+
+
+def state_values(view: dict[str, Any], typed: Mapping[str, Any]) -> dict[str, Any]:
+    """Return `state.values` of a view with what was typed into its inputs."""
+    values = current_values(view["blocks"])
+    for block in inputs_of(view):
+        element = block["element"]
+        held = {"type": element["type"], **chosen(element, typed[block["block_id"]])}
+        values[block["block_id"]] = {element["action_id"]: held}
     return values
 
 

@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from oombot.workspace.block_kit import checked_view
-from oombot.workspace.clicks import Clicks, current_values
+from oombot.workspace.clicks import Clicks, inputs_of, state_values, typed_values
 from oombot.workspace.errors import NotAllowedError, NotOnScreenError, SlackError
-from oombot.workspace.input_values import chosen, complaint, initial
+from oombot.workspace.input_values import complaint
 from oombot.workspace.socket_mode import SocketHub
 from oombot.workspace.state import State
 from oombot.workspace.views import push, ready_files, replace_view
@@ -33,11 +33,11 @@ class Modals:
         view = self._open(user_id)
         if not view.get("submit"):
             raise NotAllowedError("this modal has no submit button")
-        typed = _typed(view, values)
+        typed = typed_values(view, values)
         if complaints := _complaints(view, typed):
             return complaints
         payload = self._clicks.envelope("view_submission", user_id)
-        payload |= {"view": {**view, "state": {"values": _state_values(view, typed)}}, "response_urls": []}
+        payload |= {"view": {**view, "state": {"values": state_values(view, typed)}}, "response_urls": []}
         delivery = await self._hub.deliver("interactive", payload, accepts_payload=True)
         if not delivery.is_acked:
             return {"": TROUBLE}
@@ -89,31 +89,6 @@ class Modals:
         return {}
 
 
-def _inputs(view: dict[str, Any]) -> list[dict[str, Any]]:
-    return [block for block in view["blocks"] if block["type"] == "input"]
-
-
-def _typed(view: dict[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return block_id → value; values come as {block_id: value} or {block_id: {action_id: value}}."""
-    typed: dict[str, Any] = {}
-    for block in _inputs(view):
-        element = block["element"]
-        given = values.get(block["block_id"], initial(element))
-        typed[block["block_id"]] = given.get(element["action_id"]) if isinstance(given, dict) else given
-    if unknown := set(values) - set(typed):
-        raise NotOnScreenError(f"the modal has no input block {min(unknown)}")
-    return typed
-
-
 def _complaints(view: dict[str, Any], typed: Mapping[str, Any]) -> dict[str, str]:
-    found = {block["block_id"]: complaint(block, typed[block["block_id"]]) for block in _inputs(view)}
+    found = {block["block_id"]: complaint(block, typed[block["block_id"]]) for block in inputs_of(view)}
     return {block_id: words for block_id, words in found.items() if words}
-
-
-def _state_values(view: dict[str, Any], typed: Mapping[str, Any]) -> dict[str, Any]:
-    values = current_values(view["blocks"])
-    for block in _inputs(view):
-        element = block["element"]
-        held = {"type": element["type"], **chosen(element, typed[block["block_id"]])}
-        values[block["block_id"]] = {element["action_id"]: held}
-    return values

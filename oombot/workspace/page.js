@@ -3,7 +3,7 @@
 import { el, words } from "./dom.js";
 import { dateText, mrkdwn } from "./mrkdwn.js";
 import { renderBlocks } from "./blocks.js";
-import { askToConfirm, showErrors, showModal, toast } from "./modal.js";
+import { askToConfirm, readFields, showErrors, showModal, toast } from "./modal.js";
 
 const query = new URLSearchParams(location.search);
 const $ = (id) => document.getElementById(id);
@@ -284,7 +284,8 @@ async function click(here, m, block, element, value) {
 const hands = {
   act: async (block, element, value) => {
     if (element.confirm && !(await askToConfirm(element.confirm, page.names))) return;
-    await act("click_view", { action_id: element.action_id, block_id: block.block_id, value });
+    const form = document.querySelector("#modal[open] form");
+    await act("click_view", { action_id: element.action_id, block_id: block.block_id, value, typed: form ? readFields(form) : {} });
   },
   submit: async (values) => {
     const reply = await act("submit", { values });

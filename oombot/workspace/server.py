@@ -178,13 +178,19 @@ class Workspace:
         return await self._clicks.in_message(user_id, where, ts, action_id, value, block_id)
 
     async def click_view(
-        self, user_id: str, action_id: str, value: Any = None, block_id: str | None = None
+        self,
+        user_id: str,
+        action_id: str,
+        value: Any = None,
+        block_id: str | None = None,
+        *,
+        typed: Mapping[str, Any] | None = None,
     ) -> bool:
         """Use a button or menu of the open modal, or of the home tab when none is open."""
         view = self.view(user_id) or self.home(user_id)
         if view is None:
             raise NotOnScreenError(f"{user_id} has neither a modal nor a home tab")
-        return await self._clicks.in_view(user_id, view, action_id, value, block_id)
+        return await self._clicks.in_view(user_id, view, action_id, value, block_id, typed or {})
 
     async def submit(self, user_id: str, values: Mapping[str, Any]) -> dict[str, str]:
         """Submit the open modal; return block_id → error shown under the field, empty when accepted."""
@@ -223,7 +229,7 @@ class Workspace:
                 b["as"], b["channel"], b["ts"], b["action_id"], b.get("value"), b.get("block_id")
             ),
             "click_view": lambda b: self.click_view(
-                b["as"], b["action_id"], b.get("value"), b.get("block_id")
+                b["as"], b["action_id"], b.get("value"), b.get("block_id"), typed=b.get("typed")
             ),
             "submit": lambda b: self.submit(b["as"], b["values"]),
             "close": lambda b: self.close_view(b["as"]),

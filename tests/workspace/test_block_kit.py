@@ -56,7 +56,7 @@ GROUP = {"label": plain("l"), "options": [option()]}
 GOOD = {
     "header": {"type": "header", "text": plain("h" * 150)},
     "section": section(text=mrkdwn("x" * 3000)),
-    "fields": section(fields=[mrkdwn("x" * 2000)] * 10),
+    "fields": section(fields=[*[mrkdwn("x" * 2000)] * 6, *[mrkdwn("y")] * 4]),
     "accessory": section(text=mrkdwn("x"), accessory=button()),
     "buttons": actions(*(button(action_id=str(n)) for n in range(25))),
     "confirm": actions(button(style="danger", confirm=CONFIRM, accessibility_label="a" * 75, value="v" * 2000)),

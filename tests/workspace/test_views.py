@@ -329,3 +329,22 @@ async def test_nothing_to_click(ws):
     """Without a modal and a home tab there is nothing to press."""
     with pytest.raises(NotOnScreenError):
         await ws.click_view(seed.ADA, "go")
+
+
+async def test_a_click_brings_what_was_typed(ws, app, opened, kit):
+    """A button in a modal sends the view with what stands in its inputs, and no response_url."""
+    element = {"type": "plain_text_input", "action_id": "words", "initial_value": "old"}
+    field = {"type": "input", "block_id": "why", "label": kit.plain("Why"), "element": element}
+    view = await opened(private_metadata="m", blocks=[field, kit.actions])
+    for typed, value in (({}, "old"), ({"why": "new"}, "new")):
+        assert await ws.click_view(seed.ADA, "go", typed=typed)
+        payload = app.envelopes[-1]["payload"]
+        assert (payload["type"], payload["container"]) == (
+            "block_actions",
+            {"type": "view", "view_id": view["id"]},
+        )
+        assert payload["view"]["state"]["values"]["why"]["words"]["value"] == value
+        assert payload["view"]["private_metadata"] == "m"
+        assert "response_url" not in payload
+    with pytest.raises(NotOnScreenError):
+        await ws.click_view(seed.ADA, "go", typed={"elsewhere": "x"})
