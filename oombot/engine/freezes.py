@@ -1,11 +1,14 @@
 """Freezing: nothing is changed on any host, whatever was approved, until an approver says so. Reading goes on."""
 
+from collections.abc import Sequence
+
 from oombot.engine.context import Context
 from oombot.engine.drafts import audit_line, submitted_by
 from oombot.engine.people import People
 from oombot.errors import AlreadyDecidedError, NotApproverError, RefusedError
 from oombot.model import Draft
 from oombot.proposals import Audit, Freeze, Person, Request
+from oombot.views import Fact
 
 
 class Freezes:
@@ -33,7 +36,9 @@ class Freezes:
                 f"Changes are frozen already{sentence(standing) if standing else ''}. Your command changed nothing."
             )
         await self._tell(
-            f"Changes are frozen{sentence(freeze)}. Nothing is run on any host until /oom unfreeze."
+            "Changes are frozen",
+            [Fact(name="By", value=freeze.person), *([Fact(name="Why", value=said)] if said else [])],
+            note="Nothing is run on any host until /oom unfreeze.",
         )
         return freeze
 
@@ -50,8 +55,10 @@ class Freezes:
         if standing is None or not await self._ctx.store.unfreeze(self._audit(person, "unfreeze")):
             raise AlreadyDecidedError("Changes are not frozen. Your command changed nothing.")
         held = await self._ctx.store.held_back(standing.at_s)
-        count = f" {len(held)} were held back; each needs an approval of its own again." if held else ""
-        await self._tell(f"Changes are not frozen any more, by <@{person.user_id}>.{count}")
+        count = f"{len(held)} were held back; each needs an approval of its own again." if held else ""
+        await self._tell(
+            "Changes are not frozen any more", [Fact(name="By", value=person.user_id)], note=count
+        )
         return held
 
     async def held_back(self) -> list[Request]:
@@ -81,11 +88,11 @@ class Freezes:
     def _since(freeze: Freeze) -> float:
         return 0.0 if freeze.flag else freeze.at_s
 
-    async def _tell(self, text: str) -> None:
+    async def _tell(self, title: str, facts: Sequence[Fact], *, note: str) -> None:
         draft = Draft(
             key=f"freeze:{self._ctx.new_id()}",
             channel=self._ctx.settings.slack.channel.lstrip("#"),
-            view=self._ctx.views.notice(text),
+            view=self._ctx.views.facts(title, facts, note=note),
         )
         await self._ctx.store.put_messages([draft])
         self._ctx.wake.set()

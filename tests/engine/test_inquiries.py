@@ -21,6 +21,8 @@ async def test_freeze_holds_approvals_back(engine: Engine) -> None:
     """After `/oom freeze` an approval runs nothing, and `/oom pending` says why; `/oom unfreeze` ends it."""
     request = await engine.propose(ADA)
     assert "Frozen" in await said(engine, "freeze disk migration", CLEO)
+    await engine.send()
+    assert "By: <@U0CLEO003>" in str(engine.chat.posted[-1].view)
     ben = Person1(person=BEN)
     await engine.desk.press(ben.visit, "approve", request.id)
     await engine.finish()
