@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from oombot import installation
+from oombot.data.oombot_pending import starting_kills
+from tests.systemd import Systemd
 
 ALL = {
     "operations": ["set-adj"],
@@ -376,13 +378,22 @@ exec "$@"
 
 
 @pytest.fixture
-def under_systemd(place, tmp_path):
+def calm(helper, tmp_path):
+    """This host with a systemctl that knows no units."""
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin/systemctl").write_text("#!/bin/sh\n")
+    (tmp_path / "bin/systemctl").chmod(0o755)
+    return helper.Site(programs=f"{tmp_path}/bin:/usr/bin:/bin")
+
+
+@pytest.fixture
+def under_systemd(place, tmp_path, calm):
     """The same host with a systemd whose systemd-run notes its words and runs the command."""
     (tmp_path / "system").mkdir()
     program = tmp_path / "systemd-run"
     program.write_text(UNIT)
     program.chmod(0o755)
-    return place._replace(systemd=str(tmp_path / "system"), systemd_run=str(program))
+    return place._replace(systemd=str(tmp_path / "system"), systemd_run=str(program), site=calm)
 
 
 @pytest.fixture
@@ -410,9 +421,27 @@ def test_a_plan_is_a_unit_of_its_name(sent, under_systemd, allow, sleeper, tmp_p
     assert adj(sleeper.pid) == 60
     assert "--unit=oombot-act-request-0001 " in (tmp_path / "asked").read_text()
     assert "--property=RuntimeMaxSec=300" in (tmp_path / "asked").read_text()
+    assert "--slice=-.slice " in (tmp_path / "asked").read_text()
     (tmp_path / "asked").unlink()
     assert sent.answer(_change(sleeper), place) == said
     assert not (tmp_path / "asked").exists()
+
+
+def test_no_unit_is_started_where_that_would_kill(sent, under_systemd, allow, sleeper, tmp_path):
+    """Where a limit of a slice beside it waits and would kill, or nobody knows, the plan is run without a unit."""
+    allow()
+    machine = Systemd(tmp_path)
+    machine.unit("apps.slice", "[Slice]\n", slice_="-.slice", pids=(), current_b=300 << 20)
+    machine.file("/etc/systemd/system/apps.slice.d/x.conf", "[Slice]\nMemoryMax=100M\n")
+    machine.reload()
+    assert starting_kills(machine.site, "-.slice")
+    assert not starting_kills(machine.site, "system.slice")
+    assert starting_kills(machine.site._replace(programs="/nonexistent"), "-.slice")
+    place = sent.Place(*under_systemd)._replace(site=machine.site)
+    assert sent.in_unit(_change(sleeper), place, json.loads(_change(sleeper))) is None
+    assert not (tmp_path / "asked").exists()
+    calm = place._replace(site=under_systemd.site)
+    assert sent.in_unit(_change(sleeper), calm, json.loads(_change(sleeper)))["status"] == "done"
 
 
 def test_where_no_unit_starts_it_runs_here(sent, under_systemd, allow, sleeper, tmp_path):

@@ -33,6 +33,7 @@ import syslog
 import time
 from typing import Any, NamedTuple
 
+from oombot.data.oombot_pending import starting_kills
 from oombot.data.oombot_policy import POLICY, Policy, check_operation, load_policy
 from oombot.data.oombot_records import (
     HOUR_S,
@@ -57,6 +58,9 @@ MAX_STEPS = 500
 MAX_NOTE = 150_000  # more than the longest plan needs: none may hide its end
 ASKED_WITHIN_S = 30
 UNIT_S = 300
+UNIT_SLICE = (
+    "-.slice"  # in system.slice a start would set limits that wait for any of its many units, and kill
+)
 KEYS = {"run": {"op", "id", "steps", "approver"}, "result": {"op", "id"}, "about": {"op"}}
 WHO = re.compile(r"[A-Za-z0-9@._:-]{1,64}")
 
@@ -225,12 +229,15 @@ def answer(text: str, place: Place) -> dict[str, Any]:
 
 
 def in_unit(text: str, place: Place, request: dict[str, Any]) -> dict[str, Any] | None:
-    """Run the plan as a transient unit named after it; None where it is to be run here, since there is no systemd."""
+    """Run the plan as a transient unit named after it; None where it is to be run here: there is no systemd, or
+    starting a unit would kill another one by a limit that waits."""
     if place.inside or os.geteuid() != 0 or not os.path.isdir(place.systemd):
         return None
     if os.path.lexists(os.path.join(place.state, request["id"])) or frozen(place):
         return None
     plan_of(place.site, request.get("steps"), load_policy(place.policy, required=place.installed))
+    if starting_kills(place.site, UNIT_SLICE):
+        return None
     call = f"main({text!r}, Place(*{tuple(place._replace(inside=True))!r}))"
     words = [
         place.systemd_run,
@@ -238,8 +245,7 @@ def in_unit(text: str, place: Place, request: dict[str, Any]) -> dict[str, Any] 
         "--description=A change approved in oombot",
     ]
     words += ["--collect", "--quiet", "--pipe", "--wait", f"--property=RuntimeMaxSec={UNIT_S}"]
-    # not in system.slice: starting a unit there would set limits that wait for the slice's other units, and kill
-    words += ["--property=OOMScoreAdjust=-900", "--slice=-.slice", sys.executable, "-I", "-"]
+    words += ["--property=OOMScoreAdjust=-900", f"--slice={UNIT_SLICE}", sys.executable, "-I", "-"]
     with os.fdopen(os.memfd_create("oombot"), "wb+") as program:
         program.write(f"__name__ = 'sent'\nSOURCE = {source()!r}\nexec(SOURCE)\n{call}\n".encode())
         program.seek(0)

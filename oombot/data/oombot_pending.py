@@ -17,27 +17,37 @@ from oombot.data.oombot_site import Site, StepError, UntouchedError, glance
 from oombot.data.oombot_systemd import hierarchy, number, show_all
 
 LIMIT_FILES = {"MemoryMax": "memory.max", "MemoryHigh": "memory.high", "MemorySwapMax": "memory.swap.max"}
-PENDING_PROPERTIES = (
-    "Id,Names,ActiveState,FragmentPath,NeedDaemonReload,ControlGroup,MemoryLimit," + ",".join(MEMORY_SETTINGS)
+PENDING_PROPERTIES = "Id,Names,Slice,FragmentPath,NeedDaemonReload,ControlGroup,MemoryLimit," + ",".join(
+    MEMORY_SETTINGS
 )
 MAX_UNITS = 5000
 
 
 def pending(site: Site) -> list[dict[str, Any]]:
     """Every limit that waits, in the shape of PendingChange of oombot/details.py."""
-    return [one for one, _names in _waiting(site)]
+    return [one for one, _said in _waiting(site)]
 
 
 def check_start(site: Site, but: str = "") -> None:
     """UntouchedError where starting or changing a unit would set a limit of another one (`but` apart) that kills it."""
-    _refuse_kills(
-        [one for one, names in _waiting(site) if but not in names and not one["in_files"] and would_kill(one)]
-    )
+    waiting = [one for one, said in _waiting(site) if but not in _all_names(said)]
+    _refuse_kills([one for one in waiting if not one["in_files"] and would_kill(one)])
+
+
+def starting_kills(site: Site, within: str) -> bool:
+    """Whether starting a unit in this slice would set a limit of the slice, or of what is right in it, that kills;
+    not known counts as yes."""
+    try:
+        found = [one for one, said in _waiting(site) if within in (said["Id"], said.get("Slice"))]
+    except (StepError, OSError, ValueError, KeyError):
+        return True
+    return any(not one["in_files"] and would_kill(one) for one in found)
 
 
 def check_reload(site: Site, but: str = "") -> None:
     """The same for a daemon-reload, which arms what stands in files besides."""
-    _refuse_kills([one for one, names in _waiting(site) if but not in names and would_kill(one)])
+    waiting = [one for one, said in _waiting(site) if but not in _all_names(said)]
+    _refuse_kills([one for one in waiting if would_kill(one)])
 
 
 def would_kill(one: dict[str, Any]) -> bool:
@@ -76,8 +86,12 @@ def _use_text(usage_b: int | None) -> str:
     return "an unknown amount" if usage_b is None else _limit_text(usage_b)
 
 
-def _waiting(site: Site) -> list[tuple[dict[str, Any], list[str]]]:
-    """Every limit that waits, with all names of its unit. On cgroup v1 limits are set at once: there is none."""
+def _all_names(said: dict[str, str]) -> list[str]:
+    return said.get("Names", said["Id"]).split()
+
+
+def _waiting(site: Site) -> list[tuple[dict[str, Any], dict[str, str]]]:
+    """Every limit that waits, with what systemd says of its unit. On cgroup v1 there is none: they are set at once."""
     version, root = hierarchy(site)
     if version == 1 or "memory" not in (glance(site, f"{root}/cgroup.controllers") or "").split():
         return []
@@ -90,17 +104,14 @@ def _waiting(site: Site) -> list[tuple[dict[str, Any], list[str]]]:
         folder = os.path.join(root, cgroup)
         if not cgroup or not os.path.isdir(site.path(folder)):
             continue  # nothing runs there
-        names = said.get("Names", said["Id"]).split()
-        found += [(one, names) for one in _unit_waiting(site, said, names, folder, files)]
+        found += [(one, said) for one in _unit_waiting(site, said, folder, files)]
     return found
 
 
-def _unit_waiting(
-    site: Site, said: dict[str, str], names: list[str], folder: str, files: UnitFiles
-) -> list[dict[str, Any]]:
+def _unit_waiting(site: Site, said: dict[str, str], folder: str, files: UnitFiles) -> list[dict[str, Any]]:
     found = []
     stale = said.get("NeedDaemonReload") == "yes"
-    written = files.limits(said["Id"], names, said.get("FragmentPath", ""))
+    written = files.limits(said["Id"], _all_names(said), said.get("FragmentPath", ""))
     for setting in MEMORY_SETTINGS:
         held = _held_limit(said, setting)
         set_b = number(glance(site, f"{folder}/{LIMIT_FILES[setting]}"))
