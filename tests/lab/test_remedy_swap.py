@@ -15,10 +15,10 @@ from oombot.proposals import Plan
 from oombot.remediations.shape import Remediation
 from oombot.remediations.swap_file import REMEDIATION as SWAP_FILE
 from oombot.remediations.swap_file import Params as Swap
-from oombot.remediations.swappiness import REMEDIATION as SWAPPINESS
-from oombot.remediations.swappiness import Params as Swappiness
 from oombot.rights import Policy
 from tests.lab.machine import Machine
+from tests.lab.product import Product
+from tests.lab.remedy import as_it_is, differences, surgery_on
 
 LAB = Policy(swap_reserve_mib=0)  # its disk is small
 # what "as before" means for these remedies; the records of the helper stay on purpose
@@ -98,28 +98,28 @@ class Bench:
         return await self.machine.sh("cat /proc/swaps")
 
 
-async def test_what_is_kept_survives_a_reboot_and_the_rest_does_not(debian: Machine) -> None:
+async def test_what_is_kept_survives_a_reboot_and_the_rest_does_not(
+    debian: Machine, product: Product
+) -> None:
     """Two files and swappiness, kept and not; after a reboot each is as it was said; undone all is as before."""
-    bench = Bench(debian)
-    before = await bench.state()
-    kept = await bench.applied(SWAP_FILE, Swap(mib=96, keep=True, leave_mib=0))
-    brief = await bench.applied(SWAP_FILE, Swap(mib=64, leave_mib=0))
-    paths = [plan.steps[0].do.argv[2] for plan in (kept, brief)]
+    surgery = await surgery_on(product, debian)
+    before = await as_it_is(debian)
+    kept = await surgery.operate("swap_file", action="add", mib=96, lasts="good")
+    brief = await surgery.operate("swap_file", action="add", mib=64, lasts="boot")
+    paths = [done.words[0][2] for done in (kept, brief)]
     assert (await debian.sh(f"stat -c '%a %U %s' {paths[0]}")).split() == ["600", "root", str(96 << 20)]
-    said = await debian.sh("findmnt --verify", check=False)
-    assert "0 parse errors, 0 errors" in said
-    good = await bench.applied(SWAPPINESS, Swappiness(value=15, boot="keep"))
-    boot = await bench.applied(SWAPPINESS, Swappiness(value=5))
+    assert "0 parse errors, 0 errors" in await debian.sh("findmnt --verify 2>&1", check=False)
+    good = await surgery.operate("swappiness", value=15, lasts="keep")
+    boot = await surgery.operate("swappiness", value=5, lasts="boot")
+    assert [done.state for done in (kept, brief, good, boot)] == ["verified"] * 4
     await debian.reboot()
     await debian.up()
-    swaps = await bench.swaps()
+    swaps = await debian.sh("cat /proc/swaps")
     assert (paths[0] in swaps, paths[1] in swaps) == (True, False)
     assert (await debian.sh("cat /proc/sys/vm/swappiness")).strip() == "15"
-    assert plans.state(SWAPPINESS, boot, await bench.seen(SWAPPINESS, Swappiness(value=5))) == boot.before
-    await bench.undone(SWAPPINESS, good)
-    await bench.undone(SWAP_FILE, brief)
-    await bench.undone(SWAP_FILE, kept)
-    assert await bench.state() == before
+    for done in (good, brief, kept):
+        assert (await surgery.undo(done)).state == "verified"
+    assert differences(before, await as_it_is(debian)) == []
 
 
 async def test_what_was_killed_before_lives_with_a_swap_file(debian: Machine) -> None:
