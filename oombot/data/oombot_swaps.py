@@ -14,12 +14,13 @@ import stat
 from typing import Any
 
 from oombot.data.oombot_site import MIB, Site, StepError, UntouchedError, folder_of, read_file
-from oombot.data.oombot_systemd import cgroup_stat, cgroup_text, hierarchy, number
+from oombot.data.oombot_systemd import hierarchy, number
 
 FSTAB = "/etc/fstab"
 SWAP_TAG = r"[A-Za-z0-9_-]{1,64}"
 SWAP_FOLDER = r"/(?:[A-Za-z0-9_+@:.-]+/)*"
 SWAP_PATH = rf"{SWAP_FOLDER}oombot-{SWAP_TAG}\.swap"
+_V2 = ("memory.current", "memory.max")
 SPARE_MIB = 512  # what swapping off must leave available; of less than 2 GiB of RAM a quarter
 
 
@@ -148,30 +149,33 @@ def swap_holders(site: Site) -> list[dict[str, Any]] | None:
         return None
     top = site.path(root)
     found: list[dict[str, Any]] = []
-    if version == 1 and cgroup_stat(site, "/", "memory.stat", "total_swap") is None:
+    if version == 1 and _counted_swap(1, top) is None:
         return None
     for folder, _folders, _files in os.walk(top):
-        path = "/" + os.path.relpath(folder, top).lstrip(".")
-        holder = _holder(site, version, path)
-        if holder is not None and holder["swap_b"]:
-            found.append(holder)
+        swap = _counted_swap(version, folder)
+        usage, limit = ("memory.usage_in_bytes", "memory.limit_in_bytes") if version == 1 else _V2
+        most = _text_in(folder, limit)
+        if swap and most is not None:  # the root of v2 has no limit, and what is gone holds nothing
+            path = f"/{folder[len(top) :].strip('/')}"
+            current, most_b = number(_text_in(folder, usage)), number(most)
+            found.append({"path": path, "swap_b": swap, "current_b": current, "max_b": most_b})
     return sorted(found, key=lambda one: -int(one["swap_b"]))
 
 
-def _holder(site: Site, version: int, path: str) -> dict[str, Any] | None:
-    """What a cgroup holds; None for the root of v2, which has no limit, and for one that is gone."""
-    if version == 1:
-        swap = cgroup_stat(site, path, "memory.stat", "total_swap")
-        current, limit = (
-            cgroup_text(site, path, name) for name in ("memory.usage_in_bytes", "memory.limit_in_bytes")
-        )
-    else:
-        names = ("memory.swap.current", "memory.current", "memory.max")
-        held, current, limit = (cgroup_text(site, path, name) for name in names)
-        swap = number(held)
-    if swap is None or limit is None:
+def _counted_swap(version: int, folder: str) -> int | None:
+    """How much swap a cgroup and those below it hold, in bytes."""
+    if version == 2:
+        return number(_text_in(folder, "memory.swap.current"))
+    rows = [line.split() for line in (_text_in(folder, "memory.stat") or "").splitlines()]
+    return next((number(row[1]) for row in rows if row[:1] == ["total_swap"] and len(row) == 2), None)
+
+
+def _text_in(folder: str, name: str) -> str | None:
+    try:
+        with open(os.path.join(folder, name), encoding="ascii", errors="replace") as file:
+            return file.read()
+    except OSError:
         return None
-    return {"path": path, "swap_b": swap, "current_b": number(current), "max_b": number(limit)}
 
 
 def _memory(site: Site, key: str) -> int:
