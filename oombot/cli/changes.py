@@ -1,6 +1,7 @@
 """The commands that change something, or say who may: drawn elsewhere, listed in a panel of their own."""
 
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -8,6 +9,7 @@ import typer
 from oombot.cli.options import CONFIG, ConfigOption, JsonOption, YesOption
 
 changes_app = typer.Typer()
+audit_app = typer.Typer(help="Check the audit trail, or write it out.", no_args_is_help=True)
 PANEL = "Changes, under the same policy as in Slack"
 RequestArgument = Annotated[str, typer.Argument(help="The id of a request; its beginning, where it waits.")]
 
@@ -91,3 +93,75 @@ def history(
     from oombot.cli.deciding import history as shown
 
     sys.exit(shown(host, config=config, as_json=as_json, limit=limit))
+
+
+@changes_app.command(rich_help_panel=PANEL)
+def freeze(
+    reason: Annotated[str, typer.Argument(help="Why; everybody is told.")] = "", config: ConfigOption = CONFIG
+) -> None:
+    """Stop every change on every host, whatever was approved. Reading goes on; an approver ends it."""
+    from oombot.cli.standing import freeze as frozen
+
+    sys.exit(frozen(reason, config=config))
+
+
+@changes_app.command(rich_help_panel=PANEL)
+def unfreeze(config: ConfigOption = CONFIG) -> None:
+    """End a freeze; what it held back is listed, and needs an approval of its own again."""
+    from oombot.cli.standing import unfreeze as ended
+
+    sys.exit(ended(config=config))
+
+
+@changes_app.command(rich_help_panel=PANEL)
+def can(
+    action: Annotated[str, typer.Argument(help="A remedy by name.")],
+    host: Annotated[str, typer.Argument(help="A host of the configuration.")],
+    who: Annotated[str, typer.Option("--as", help="An account, or a Slack user id; default: you.")] = "",
+    as_json: JsonOption = False,
+    config: ConfigOption = CONFIG,
+) -> None:
+    """Say who may ask for and approve a remedy on a host, and which rule says so.
+
+    User groups can not be looked up without Slack: who is only in one counts as no. Exit 0: may approve; 1: may not.
+    """
+    from oombot.cli.standing import can as may
+
+    sys.exit(may(action, host, who, config=config, as_json=as_json))
+
+
+@changes_app.command(rich_help_panel=PANEL)
+def whoami(as_json: JsonOption = False, config: ConfigOption = CONFIG) -> None:
+    """Say which Unix account acts, and who policy.accounts says that is.
+
+    It is the account of the process; root and the store's owner act for whoever logged in (/proc/self/loginuid).
+    """
+    from oombot.cli.standing import whoami as said
+
+    sys.exit(said(config=config, as_json=as_json))
+
+
+@audit_app.command()
+def verify(
+    kept: Annotated[str, typer.Option(help="A hash of a line that was kept elsewhere.")] = "",
+    as_json: JsonOption = False,
+    config: ConfigOption = CONFIG,
+) -> None:
+    """Check that no line of the audit trail was changed, taken out or cut off. Exit 1 names the first broken place."""
+    from oombot.cli.audit import verified
+
+    sys.exit(verified(config=config, kept=kept, as_json=as_json))
+
+
+@audit_app.command()
+def export(
+    file: Annotated[Path | None, typer.Argument(help="A new file; none: standard output.")] = None,
+    config: ConfigOption = CONFIG,
+) -> None:
+    """Write the whole audit trail as JSON lines, oldest first."""
+    from oombot.cli.audit import exported
+
+    sys.exit(exported(config=config, file=file))
+
+
+changes_app.add_typer(audit_app, name="audit", rich_help_panel=PANEL)
