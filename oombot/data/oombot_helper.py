@@ -31,6 +31,7 @@ import subprocess
 import sys
 import syslog
 import time
+from functools import partial
 from typing import Any, NamedTuple
 
 from oombot.data.oombot_pending import starting_kills
@@ -38,6 +39,7 @@ from oombot.data.oombot_policy import POLICY, Policy, check_operation, load_poli
 from oombot.data.oombot_records import (
     HOUR_S,
     REQUEST_ID,
+    BusyError,
     changes_within,
     check_room,
     create,
@@ -49,6 +51,7 @@ from oombot.data.oombot_records import (
     turn,
 )
 from oombot.data.oombot_site import RefusedError, Site, StepError, UntouchedError
+from oombot.data.oombot_timer import back_record, forget_back
 from oombot.data.oombot_verbs import VERBS
 
 FROZEN = "/etc/oombot/frozen"
@@ -57,6 +60,7 @@ MAX_REQUEST = 65_536
 MAX_STEPS = 500
 MAX_NOTE = 150_000  # more than the longest plan needs: none may hide its end
 ASKED_WITHIN_S = 30
+BACK_TRIES = 100  # of some 5 s each, while another plan is being run
 UNIT_S = 300
 UNIT_SLICE = (
     "-.slice"  # in system.slice a start would set limits that wait for any of its many units, and kill
@@ -79,8 +83,8 @@ class Place(NamedTuple):
     site: Site = Site()
 
 
-def run(place: Place, name: str, steps: object) -> dict[str, Any]:
-    """Run the whole plan, once."""
+def run(place: Place, name: str, steps: object, *, rated: bool = True) -> dict[str, Any]:
+    """Run the whole plan, once. What a timer puts back is not `rated`: it was counted when the timer was set."""
     if os.path.lexists(os.path.join(place.state, name)):
         return recorded(place.state, name)
     refused = frozen(place)
@@ -93,8 +97,10 @@ def run(place: Place, name: str, steps: object) -> dict[str, Any]:
         return recorded(place.state, name)
     try:
         prune(place.state)
-        _check_rate(place.state, len(plan), policy)
-        record = {"status": "running", "steps": [], "began_s": time.time(), "changes": len(plan)}
+        changes = sum(1 + len(arguments.get("steps", ())) for _, arguments in plan) if rated else 1
+        if rated:
+            _check_rate(place.state, changes, policy)
+        record = {"status": "running", "steps": [], "began_s": time.time(), "changes": changes}
         if create(place.state, name, record):
             return _steps(place, name, record, plan, policy)
     finally:
@@ -147,6 +153,10 @@ def plan_of(site: Site, steps: object, policy: Policy | None) -> list[Any]:
         arguments = VERBS[argv[0]].words(argv[1:], stdin)
         check_operation(policy, argv[0])
         VERBS[argv[0]].allowed(policy, site, **arguments)
+        if "steps" in arguments:
+            plan_of(
+                site, arguments["steps"], policy
+            )  # what is to be run later is checked now, and again then
         found.append((argv, arguments))
     return found
 
@@ -156,8 +166,9 @@ def _step(place: Place, argv: list[Any], arguments: dict[str, Any], policy: Poli
     stop = frozen(place)
     if stop:
         return dict(result, stderr=f"{stop['error']}; this step was not run, nor is any after it")
+    given = {"state": place.state, "program": partial(_back_program, place)} if VERBS[argv[0]].placed else {}
     try:
-        result["before"], result["after"] = VERBS[argv[0]].act(policy, place.site, **arguments)
+        result["before"], result["after"] = VERBS[argv[0]].act(policy, place.site, **arguments, **given)
     except UntouchedError as error:
         return dict(result, stderr=str(error), untouched=True)
     except StepError as error:
@@ -238,7 +249,7 @@ def in_unit(text: str, place: Place, request: dict[str, Any]) -> dict[str, Any] 
     plan_of(place.site, request.get("steps"), load_policy(place.policy, required=place.installed))
     if starting_kills(place.site, UNIT_SLICE):
         return None
-    call = f"main({text!r}, Place(*{tuple(place._replace(inside=True))!r}))"
+    call = f"main({text!r}, {_inside(place)})"
     words = [
         place.systemd_run,
         f"--unit=oombot-act-{request['id']}",
@@ -247,7 +258,7 @@ def in_unit(text: str, place: Place, request: dict[str, Any]) -> dict[str, Any] 
     words += ["--collect", "--quiet", "--pipe", "--wait", f"--property=RuntimeMaxSec={UNIT_S}"]
     words += ["--property=OOMScoreAdjust=-900", f"--slice={UNIT_SLICE}", sys.executable, "-I", "-"]
     with os.fdopen(os.memfd_create("oombot"), "wb+") as program:
-        program.write(f"__name__ = 'sent'\nSOURCE = {source()!r}\nexec(SOURCE)\n{call}\n".encode())
+        program.write(_program(call).encode())
         program.seek(0)
         with contextlib.suppress(OSError, ValueError, TypeError):
             done = subprocess.run(words, stdin=program, capture_output=True, cwd="/", env=_CLEAN, check=False)
@@ -268,6 +279,40 @@ def _instead(place: Place, request: dict[str, Any]) -> dict[str, Any]:
         return said
     cancelled = create(place.state, request["id"], {"status": "cancelled", "steps": []})
     return said if cancelled else recorded(place.state, request["id"])
+
+
+def _program(call: str) -> str:
+    """This whole program again, with a call as its last line."""
+    return f"__name__ = 'sent'\nSOURCE = {source()!r}\nexec(SOURCE)\n{call}\n"
+
+
+def _inside(place: Place) -> str:
+    """The place as source text, for a unit of its own."""
+    return f"Place(*{tuple(place._replace(inside=True))!r})"
+
+
+def _back_program(place: Place, name: str, steps: list[Any]) -> str:
+    return _program(f"put_back({name!r}, {steps!r}, {_inside(place)})")
+
+
+def put_back(name: str, steps: list[Any], place: Place) -> None:
+    """What a timer runs: the way back, once; its own record says what came of it, also that nothing was run."""
+    record = back_record(name)
+    said: dict[str, Any] = {}
+    for _ in range(BACK_TRIES):
+        try:
+            prepare(place.state)
+            said = run(place, record, steps, rated=False)
+        except RefusedError as error:
+            said = {"status": "refused", "error": str(error), "steps": []}
+            if isinstance(error, BusyError):
+                continue  # each look takes a while
+        break
+    if said["status"] in ("refused", "frozen"):
+        with contextlib.suppress(RefusedError):
+            create(place.state, record, said)
+    note({"op": "put-back", "id": record, "approver": "timer"}, said, place.journal)
+    forget_back(place.site, name)
 
 
 _CLEAN = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C"}

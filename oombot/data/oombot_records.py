@@ -26,6 +26,10 @@ TEMPORARY = ".new-"
 OURS = re.compile(rf"{REQUEST_ID.pattern}|{re.escape(TEMPORARY)}[a-z0-9_]{{1,16}}")
 
 
+class BusyError(RefusedError):
+    """Another plan is being run; nothing was."""
+
+
 def state_directory() -> str:
     """Where the records are: root's own place, or the account's state directory."""
     if os.geteuid() == 0:
@@ -136,7 +140,7 @@ def turn(state: str, name: str) -> int | None:
         if os.path.lexists(os.path.join(state, name)):
             return None
         time.sleep(0.1)
-    raise RefusedError("another plan is being run on this host")
+    raise BusyError("another plan is being run on this host")
 
 
 def prune(state: str) -> None:

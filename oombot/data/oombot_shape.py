@@ -23,6 +23,9 @@ class Verb(NamedTuple):
     words: Callable[[list[str], str], dict[str, Any]]
     allowed: Callable[..., None]
     act: Callable[..., tuple[str, str]]
+    placed: bool = (
+        False  # act is also given `state`, where the records are, and `program`, what a timer is to run
+    )
 
 
 def options(verb: str, words: list[str], forms: dict[str, str]) -> dict[str, str]:
