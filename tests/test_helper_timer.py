@@ -159,6 +159,15 @@ def test_what_somebody_changed_is_not_overwritten(machine: Machine) -> None:
     assert "nothing was changed" in record["steps"][0]["stderr"]
 
 
+def test_asking_does_not_call_it_off(machine: Machine) -> None:
+    """Who asks for what the timer did before it has fired hears that there is nothing yet, and it fires all the same."""
+    machine.change()
+    text = json.dumps({"op": "result", "id": f"{ID}-back"})
+    assert machine.helper.answer(text, machine.place)["status"] == "absent"
+    assert (machine.fire()["status"], machine.adj) == ("done", 0)
+    assert machine.helper.answer(text, machine.place)["status"] == "done"
+
+
 def test_no_timer_is_said(machine: Machine) -> None:
     """Where systemd sets no timer the plan fails at this step, with what was done before it."""
     (machine.base / "bin" / "systemd-run").write_text("#!/bin/sh\necho no bus >&2; exit 1\n")
