@@ -160,7 +160,7 @@ def test_what_somebody_changed_is_not_overwritten(machine: Machine) -> None:
 
 
 def test_asking_does_not_call_it_off(machine: Machine) -> None:
-    """Who asks for what the timer did before it has fired hears that there is nothing yet, and it fires all the same."""
+    """Who asks for what the timer did before it has fired hears that there is none yet, and it fires all the same."""
     machine.change()
     text = json.dumps({"op": "result", "id": f"{ID}-back"})
     assert machine.helper.answer(text, machine.place)["status"] == "absent"
