@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+from oombot.data.oombot_pending import starting_kills
 from oombot.data.oombot_policy import Policy
 from oombot.data.oombot_records import create, load
 from oombot.data.oombot_shape import Verb, no_input, options
@@ -70,6 +71,8 @@ def _put_back_allowed(policy: Policy | None, site: Site, **_: Any) -> None:
         raise RefusedError("put-back needs root: only root's timers outlive the login")
     if not os.path.isdir(site.path("/run/systemd/system")):
         raise RefusedError("put-back: this host has no systemd, whose timer would put it back")
+    if starting_kills(site, "-.slice"):
+        raise RefusedError("put-back: starting what the timer runs would set a limit that waits, and kill")
 
 
 def put_back_later(
