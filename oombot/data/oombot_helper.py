@@ -62,9 +62,8 @@ MAX_NOTE = 150_000  # more than the longest plan needs: none may hide its end
 ASKED_WITHIN_S = 30
 BACK_TRIES = 100  # of some 5 s each, while another plan is being run
 UNIT_S = 300
-UNIT_SLICE = (
-    "-.slice"  # in system.slice a start would set limits that wait for any of its many units, and kill
-)
+# in system.slice a start would set limits that wait for any of its many units, and kill
+UNIT_SLICE = "-.slice"
 KEYS = {"run": {"op", "id", "steps", "approver"}, "result": {"op", "id"}, "about": {"op"}}
 WHO = re.compile(r"[A-Za-z0-9@._:-]{1,64}")
 
