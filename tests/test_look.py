@@ -156,11 +156,13 @@ def test_the_kernel_is_told(machine):
     machine.file("/run/systemd/transient/oombot-back-request_1.timer", "")
     machine.file("/run/systemd/transient/oombot-backup.timer", "")
     machine.program("free", "#!/bin/sh\necho 'Mem: 1.0Gi'\n")
+    machine.file("/proc/vmstat", "nr_free_pages 5\ndrop_pagecache 3\ndrop_slab 1\n")
     kernel = look(machine, "kernel").kernel
     assert (kernel.cgroup_version, kernel.systemd_version, kernel.container) == (2, 257, "")
     assert (kernel.swappiness, kernel.dirty_b, kernel.clean_cache_b) == (60, 7 << 10, 443 << 10)
     assert (kernel.io_some_avg10, kernel.io_full_avg10) == (1.5, 0.25)
     assert (kernel.timers, kernel.free_shown) == (("oombot-back-request_1.timer",), "Mem: 1.0Gi\n")
+    assert (kernel.drops_of_pagecache, kernel.drops_of_slab) == (3, 1)
 
 
 def test_a_kernel_that_says_little_is_not_guessed_at(machine):
