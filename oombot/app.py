@@ -4,11 +4,12 @@ import asyncio
 import gc
 import os
 import secrets
+import socket
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
-from importlib import resources
+from importlib import metadata, resources
 from pathlib import Path
 from typing import Any
 
@@ -155,12 +156,27 @@ def make_context(
         clock=time.time,
         new_id=_new_id,
         spawn=spawn,
+        flag=_flag,
+        replica=socket.gethostname(),
+        version=metadata.version("oombot"),
     )
 
 
 def _new_id() -> str:
     """A name that nobody guesses, for requests above all; people type it, so it does not begin like an option."""
     return secrets.token_urlsafe(16).lstrip("-_")
+
+
+def _flag() -> str:
+    """The file in the state directory that freezes all changes, where it is; one that can not be looked for counts."""
+    path = state_directory(make=False) / "frozen"
+    try:
+        path.lstat()
+    except FileNotFoundError:
+        return ""
+    except OSError as error:
+        return f"{path} ({error.strerror})"
+    return str(path)
 
 
 @asynccontextmanager
@@ -259,7 +275,13 @@ def load_noted(path: Path) -> tuple[Settings, tuple[str, ...]]:
     def read_file(name: str) -> str:
         return (path.parent / Path(name).expanduser()).read_text(encoding="utf-8")
 
-    return config.load_noted(text, filename=str(path), environ=os.environ, read_file=read_file)
+    return config.load_noted(
+        text,
+        filename=str(path),
+        environ=os.environ,
+        read_file=read_file,
+        actions=tuple(catalog.remediations()),
+    )
 
 
 def load_tokens() -> Tokens:

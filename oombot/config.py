@@ -2,12 +2,21 @@
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    ValidationInfo,
+    model_validator,
+)
 
+from oombot import passable
 from oombot.errors import ConfigError
 from oombot.inventory import names
 from oombot.inventory.consistency import InconsistentError, Problem, as_written, grouping, naming
@@ -108,12 +117,12 @@ class Settings(Strict):
     read_timeout_s: float = Field(default=10.0, gt=0, le=120)  # a host that thrashes is given up on then
 
     @model_validator(mode="after")
-    def _consistent(self) -> "Settings":
+    def _consistent(self, info: ValidationInfo) -> "Settings":
         if not self.hosts:
             raise InconsistentError([(("hosts",), "hosts is empty: name at least one", None)])
         children = {name: group.groups for name, group in self.groups.items()}
-        problems = [*naming(self._members), *grouping(self._members, children), *self._nobody()]
-        problems = problems or [*self._unacting()]
+        problems = [*naming(self._members), *grouping(self._members, children)]
+        problems = problems or [*self._impassable((info.context or {}).get("actions", ())), *self._unacting()]
         if problems:
             raise InconsistentError(problems)
         return self
@@ -138,16 +147,10 @@ class Settings(Strict):
         group, helpers = self._from_group(host.name, "helpers")
         return ("groups", group, "helpers") if helpers else ("helpers",)
 
-    def _nobody(self) -> Iterator[Problem]:
-        """What makes that nobody could ever approve."""
-        approvers = self.policy.approvers
-        if self.mode != "apply":
-            return
-        if not (approvers.users or approvers.groups):
-            yield ("mode",), "mode apply with no policy.approvers: nobody could ever approve", None
-        elif self.policy.second_person == "always" and not approvers.groups and len(set(approvers.users)) < 2:
-            text = "policy.second_person is always, but fewer than two approvers are named"
-            yield ("policy", "approvers"), text, None
+    def _impassable(self, actions: Collection[str]) -> Iterator[Problem]:
+        """What makes that something could never be approved."""
+        names = [host.name for host in self.hosts]
+        return passable.problems(self.policy, self.roster, names, apply=self.mode == "apply", actions=actions)
 
     @property
     def _members(self) -> list[Member]:
@@ -229,9 +232,17 @@ def load(
 
 
 def load_noted(
-    text: str, *, filename: str, environ: Mapping[str, str] | None = None, read_file: Read | None = None
+    text: str,
+    *,
+    filename: str,
+    environ: Mapping[str, str] | None = None,
+    read_file: Read | None = None,
+    actions: Collection[str] = (),
 ) -> tuple[Settings, tuple[str, ...]]:
-    """The same, with what was imported from the inventories, and what of them was left out."""
+    """The same, with what was imported from the inventories, and what of them was left out.
+
+    `actions` are the remedies that there are: a rule that names another one is told.
+    """
     marked = read(text, filename)
     raw = {} if marked.data is None and not marked.problems else marked.data
     if raw is None:
@@ -247,7 +258,7 @@ def load_noted(
     more = extended(raw, marked.places, read_file)
     problems += more.problems
     places = {**more.groups, **marked.places}
-    settings = _validated(more.raw, places, [*origins, *more.hosts], problems, filename)
+    settings = _validated(more.raw, places, [*origins, *more.hosts], problems, filename, actions=actions)
     api_url = (environ or {}).get("SLACK_API_URL")
     if api_url:
         slack = settings.slack.model_copy(update={"api_url": api_url})
@@ -261,13 +272,15 @@ def _validated(
     origins: Sequence[int | str],
     problems: list[str],
     filename: str,
+    *,
+    actions: Collection[str],
 ) -> Settings:
     try:
         text = json.dumps(raw, default=str)
     except TypeError as error:  # a key that is a date, say
         raise ConfigError([*problems, f"{filename}:1: {error}"]) from error
     try:
-        settings = Settings.model_validate_json(text, strict=True)
+        settings = Settings.model_validate_json(text, strict=True, context={"actions": actions})
     except ValidationError as error:
         found = [*problems, *_problems(error, raw, places, origins, filename)]
         raise ConfigError(list(dict.fromkeys(found))) from error

@@ -125,6 +125,8 @@ class FakeMachine:
     lose_answer: bool = False  # the run happens, its answer is lost
     lose_request: bool = False  # the run never starts, the link is lost
     fail: str = ""
+    works_for: int = 0  # so many steps are done before `fail` or `die` counts
+    die: bool = False  # the helper ends in the middle, with the link
     ignore_writes: bool = False
     runs: dict[str, Json] = field(default_factory=dict)
     writes: int = 0
@@ -195,10 +197,14 @@ class FakeMachine:
 
     def _execute(self, body: Json) -> Json:
         steps = []
-        for step in body["steps"]:
+        for number, step in enumerate(body["steps"]):
+            if self.die and number >= self.works_for:
+                self.lose_answer = True
+                return {"status": "unreadable", "steps": steps}
             self.writes += 1
-            if self.fail:
-                steps.append({"argv": step["do"], "exit": 1, "stdout": "", "stderr": self.fail})
+            if self.fail and number >= self.works_for:
+                failed = {"argv": step["do"], "exit": 1, "stdout": "", "stderr": self.fail, "untouched": True}
+                steps.append(failed)
                 return {"status": "failed", "steps": steps}
             if not self.ignore_writes:
                 self.adj = int(step["do"][-1])

@@ -69,7 +69,7 @@ def test_every_mistake_at_once() -> None:
         ("mode: apply\nhosts:\n  - name: a\n", "nobody could ever approve"),
         (
             "mode: apply\npolicy:\n  approvers:\n    users: [U0ADA0001]\nhosts:\n  - name: a\n",
-            "fewer than two approvers",
+            "policy.approvers can never pass: 1 must approve, but one person may, of whom the one who asks does not",
         ),
     ],
 )

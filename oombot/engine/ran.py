@@ -62,19 +62,25 @@ def halfway(request: Request) -> int | None:
 
 
 def stopped(request: Request) -> list[str]:
-    """What a run that stopped in the middle has left, in sentences: nothing of it goes unsaid."""
+    """What a run that stopped in the middle has left, in sentences: nothing of it goes unsaid, nor is more claimed.
+
+    The step that failed says whether it changed something; where the helper itself ended, the next step may have been
+    under way.
+    """
     steps, runs, count = request.plan.steps, list(request.evidence.get("runs") or ()), done(request)
     said = [f"done: step {number}, {step.why}" for number, step in enumerate(steps[:count], 1)]
-    if count < len(runs) and count < len(steps):
+    if count == len(steps):
+        return said
+    touched = "may have been begun; look at the host"
+    if count < len(runs):
+        untouched = runs[count].get("untouched")
         touched = (
-            "changed nothing"
-            if runs[count].get("untouched")
-            else "may have changed something; look at the host"
+            "failed and changed nothing"
+            if untouched
+            else "failed and may have changed something; look at the host"
         )
-        said.append(f"step {count + 1}, {steps[count].why}, failed and {touched}")
-        count += 1
-    if count < len(steps):
-        said.append(
-            f"not run: {'step' if count + 1 == len(steps) else 'steps from'} {count + 1} of {len(steps)}"
-        )
-    return said
+    said.append(f"step {count + 1}, {steps[count].why}, {touched}")
+    left = len(steps) - count - 1
+    return said + (
+        [f"not run: {'step' if left == 1 else 'steps from'} {count + 2} of {len(steps)}"] if left else []
+    )

@@ -1,7 +1,7 @@
 """An engine on fakes, with a real store and real views."""
 
 import itertools
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -97,6 +97,8 @@ async def build(
     chat: FakeChat,
     clock: Clock,
     pace: Pace | None = None,
+    flag: Callable[[], str] = lambda: "",
+    replica: str = "oombot",
 ) -> AsyncIterator[Engine]:
     """Yield an engine on the store in `folder`; building it again there is a restart."""
     spawned, ids = Spawned(), itertools.count(1)
@@ -115,6 +117,8 @@ async def build(
             clock=clock,
             new_id=lambda: f"{prefix}-{next(ids):06d}",
             spawn=spawned,
+            flag=flag,
+            replica=replica,
         )
         outbox, people = QuickOutbox(context), People(context)
         readings: Any = machine
