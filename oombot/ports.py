@@ -73,6 +73,10 @@ class Chat(Protocol):
         """Whether the user is an active full member of our own workspace (no bot, guest or stranger)."""
         ...
 
+    async def is_shared(self, channel_id: str) -> bool:
+        """Whether people of other workspaces are in the channel (Slack Connect)."""
+        ...
+
     async def upload(
         self, channel_id: str, thread_ts: str, *, filename: str, title: str, content: str
     ) -> None:

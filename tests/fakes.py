@@ -52,6 +52,7 @@ class FakeChat:
     team_id: str = TEAM
     on_lookup: Callable[[], None] = lambda: None
     files: list[tuple[str, str, str]] = field(default_factory=list)  # (thread ts, filename, content)
+    shared: set[str] = field(default_factory=set)  # channels that are shared with another workspace
 
     async def post(
         self, channel: str, view: Json, *, key: str, version: int, thread_ts: str | None
@@ -96,6 +97,11 @@ class FakeChat:
         if self.directory_down:
             raise ChatError("fatal_error", code="fatal_error")
         return user_id in PEOPLE and team_id == TEAM
+
+    async def is_shared(self, channel_id: str) -> bool:
+        if self.directory_down:
+            raise ChatError("fatal_error", code="fatal_error")
+        return channel_id in self.shared
 
     async def upload(
         self, channel_id: str, thread_ts: str, *, filename: str, title: str, content: str

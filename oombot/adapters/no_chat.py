@@ -45,6 +45,10 @@ class NoChat:
             raise _refused()
         return True
 
+    async def is_shared(self, channel_id: str) -> bool:
+        """Nobody presses a button here."""
+        raise _refused()
+
     async def upload(
         self, channel_id: str, thread_ts: str, *, filename: str, title: str, content: str
     ) -> None:

@@ -156,6 +156,11 @@ class SlackChat:
         barred = ("deleted", "is_bot", "is_restricted", "is_ultra_restricted", "is_stranger")
         return user.get("team_id") == self.team_id and not any(user.get(flag) for flag in barred)
 
+    async def is_shared(self, channel_id: str) -> bool:
+        """Slack Connect, also where the other workspace has not accepted yet."""
+        channel = (await self._call("conversations.info", {"channel": channel_id})).get("channel") or {}
+        return bool(channel.get("is_ext_shared") or channel.get("is_pending_ext_shared"))
+
     async def upload(
         self, channel_id: str, thread_ts: str, *, filename: str, title: str, content: str
     ) -> None:

@@ -47,6 +47,23 @@ class People:
                 f"The account {person.account} is not {person.user_id} in policy.accounts, so nothing was done."
             )
 
+    async def check_channel(self, person: Person, channel_id: str) -> None:
+        """Refuse a press in a channel that is shared with another workspace, or of which Slack can not say it."""
+        if person.account or not channel_id:
+            return
+        try:
+            shared = await self._ctx.chat.is_shared(channel_id)
+        except ChatError as error:
+            raise NotApproverError(
+                f"Slack could not say whether this channel is shared with others ({error}), so nothing was done.",
+                fix="the app needs the scopes channels:read and groups:read",
+            ) from error
+        if shared:
+            raise NotApproverError(
+                "This channel is shared with another workspace: nothing is approved from here.",
+                fix="move oombot to a channel of your own (slack.channel, or the group's)",
+            )
+
     async def groups(self, person: Person, named: Iterable[Approvers]) -> frozenset[str]:
         """Of the groups that are `named`, those the person is in right now; NotApproverError when Slack can not say.
 

@@ -106,7 +106,7 @@ class Remedies:
         request = await self._ctx.store.request(request_id)
         if request is None:
             raise RefusedError("oombot knows no such change. Nothing was run.")
-        await self._checked(request, person)
+        await self._checked(request, person, card="outcome")
         settings = self._ctx.settings
         if settings.mode == "observe":
             raise RefusedError("oombot runs in observe mode: it proposes nothing, not even an undo.")
@@ -250,10 +250,15 @@ class Remedies:
             raise PlanExpiredError
         return request
 
-    async def _checked(self, request: Request, person: Person) -> None:
-        """Whoever is no full member of the workspace is refused, and the press is in the audit trail."""
+    async def _checked(self, request: Request, person: Person, *, card: str = "plan") -> None:
+        """Whoever is no full member of the workspace is refused, and the press is in the audit trail.
+
+        So is a press on a card that stands in a channel which is shared with another workspace.
+        """
+        message = await self._ctx.store.message(f"{card}:{request.id}")
         try:
             await self._people.check(person)
+            await self._people.check_channel(person, (message and message.channel_id) or "")
         except NotApproverError as error:
             await self._refused(request, person, str(error))
             raise

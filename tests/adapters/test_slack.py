@@ -471,6 +471,13 @@ async def test_an_unknown_user(chat: SlackChat, user_id: str) -> None:
     assert caught.value.code == "user_not_found"
 
 
+async def test_a_channel_of_ones_own_is_not_shared(chat: SlackChat) -> None:
+    """A channel of the workspace alone is not shared; of one that Slack does not know it can not be said."""
+    assert not await chat.is_shared(seed.ONCALL)
+    with pytest.raises(ChatError):
+        await chat.is_shared("C0NOSUCH1")
+
+
 async def test_an_unknown_group(chat: SlackChat) -> None:
     """A user group that does not exist is an error, which is no empty group."""
     with pytest.raises(ChatError) as caught:
@@ -538,6 +545,7 @@ async def all_calls_refused(chat: SlackChat) -> None:
         chat.find(seed.ONCALL, "k", since_s=0.0, thread_ts=None),
         chat.members(seed.ONCALL_GROUP),
         chat.is_person(seed.ADA, chat.team_id),
+        chat.is_shared(seed.ONCALL),
         chat.upload(seed.ONCALL, "1.000000", filename="f", title="t", content="c"),
         chat.say_alone(seed.ONCALL, seed.ADA, VIEW),
         chat.open_view("1.2.3", {}),

@@ -140,6 +140,25 @@ async def test_anybody_freezes_and_approvers_unfreeze(tmp_path: Path, parts: dic
         assert "a storm" in json.dumps([message.view for message in engine.chat.posted])
 
 
+async def test_nothing_is_approved_in_a_channel_shared_with_others(
+    tmp_path: Path, parts: dict[str, Any]
+) -> None:
+    """In a channel of Slack Connect, and where Slack can not say, a press is refused, answered and written down."""
+    async with build(tmp_path, **parts) as engine:
+        request = await engine.propose()
+        engine.chat.shared.add("Concall")
+        with pytest.raises(NotApproverError, match="shared with another workspace"):
+            await engine.remedies.approve(request.id, BEN)
+        assert (await engine.store.audit(request.id))[-1].event == "refused"
+        engine.chat.shared.clear()
+        await engine.remedies.approve(request.id, BEN)
+        await engine.finish()
+        engine.chat.shared |= {message.channel_id for message in await engine.store.messages("outcome:")}
+        with pytest.raises(NotApproverError, match="shared with another workspace"):
+            await engine.remedies.undo(request.id, BEN)
+        assert engine.machine.writes == 1
+
+
 async def test_a_stranger_does_not_freeze(tmp_path: Path, parts: dict[str, Any]) -> None:
     """Freezing is for people of the workspace."""
     async with build(tmp_path, **parts) as engine:
