@@ -36,12 +36,14 @@ from oombot.engine.people import People
 from oombot.engine.readings import Readings
 from oombot.engine.remedies import Remedies
 from oombot.engine.runs import Runs
+from oombot.engine.timekeeper import Timekeeper
 from oombot.engine.watch import Watch
 from oombot.errors import ConfigError
 from oombot.ports import Chat, Hosts
 from oombot.views import Views
 
 SWEEP_EVERY_S = 5.0
+TIME_EVERY_S = 30.0
 SETTLED_S, SETTLE_AGAIN_S = 60.0, 3600.0
 GC_THRESHOLDS = (20_000, 50, 100)
 READY_WITHIN_S = 15.0
@@ -61,6 +63,7 @@ class Bot:
     remedies: Remedies
     desk: Desk
     watch: Watch
+    timekeeper: Timekeeper
 
 
 def wire(context: Context, *, outbox: Outbox | None = None) -> Bot:
@@ -96,6 +99,7 @@ def wire(context: Context, *, outbox: Outbox | None = None) -> Bot:
         remedies=remedies,
         desk=desk,
         watch=watch,
+        timekeeper=Timekeeper(context, readings),
     )
 
 
@@ -118,6 +122,7 @@ async def serve(
             bot = wire(context)
             tasks.spawn(bot.outbox.run())
             tasks.spawn(_sweep(bot))
+            tasks.spawn(_keep_time(bot))
             tasks.spawn(_settle())
             await bot.runs.recover()
             await bot.cards.recover()
@@ -361,6 +366,15 @@ async def _sweep(bot: Bot) -> None:
         except Exception:
             bot.context.log().exception("sweep_failed")
         await asyncio.sleep(SWEEP_EVERY_S)
+
+
+async def _keep_time(bot: Bot) -> None:
+    while True:
+        try:
+            await bot.timekeeper.look()
+        except Exception:
+            bot.context.log().exception("timekeeper_failed")
+        await asyncio.sleep(TIME_EVERY_S)
 
 
 async def _settle() -> None:
