@@ -1,6 +1,6 @@
 """The closer look: what it says of a unit, a cgroup and the kernel, on a machine of files."""
 
-import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from oombot import helper_call, installation
+from oombot.adapters.local import LocalHosts
 from oombot.data.oombot_eyes import span
-from oombot.data.oombot_look import looked
+from oombot.data.oombot_look import look_answer, looked
 from oombot.data.oombot_site import Site
 from oombot.details import Details, Look, Member, UnitFile
 from tests.patients import unit_files
@@ -45,7 +46,7 @@ def machine(tmp_path):
 def look(machine, *parts, site=None, **names):
     """The details that the bot reads from the answer, and none of the problems is hidden."""
     said = looked({"parts": list(parts), **names}, site or machine.site)
-    details = helper_call.looked(json.dumps(said).encode())
+    details = helper_call.looked(look_answer(said))
     assert details is not None
     return details
 
@@ -216,6 +217,15 @@ def test_a_container_is_known_by_the_files_in_it(machine, path, text, kind):
     assert look(machine, "kernel").kernel.container == kind
 
 
+def test_a_name_that_is_no_utf_8_spoils_no_answer(machine):
+    """File systems take any bytes; the rest of the look is told all the same."""
+    folder = machine.root / "etc/sysctl.d"
+    folder.mkdir()
+    Path(os.fsdecode(bytes(folder) + b"/\xff.conf")).write_text("vm.swappiness=9\n")
+    kernel = look(machine, "kernel").kernel
+    assert [(one.path, one.value) for one in kernel.swappiness_set_by] == [("/etc/sysctl.d/?.conf", "9")]
+
+
 def test_a_container_is_known_by_systemd_detect_virt(tmp_path):
     """Where no file tells, systemd's program does."""
     assert look(Systemd(tmp_path, container="systemd-nspawn"), "kernel").kernel.container == "systemd-nspawn"
@@ -303,6 +313,19 @@ def test_the_sent_look_answers_on_this_very_machine():
     assert isinstance(details, Details)
     assert details.kernel is not None
     assert details.kernel.swappiness == int(Path("/proc/sys/vm/swappiness").read_text())
+
+
+async def test_a_look_goes_through_the_adapter_of_this_machine():
+    """As the bot asks it; what this machine can not say is a problem, and never an exception."""
+    command = helper_call.look(
+        "sent", installation.look_source(), Look(parts=("kernel", "cgroup", "pending"), cgroup="/no/such")
+    )
+    async with LocalHosts("here") as hosts:
+        result = await hosts.run("here", command, timeout_s=60)
+    details = helper_call.looked(result.stdout)
+    assert details is not None
+    assert details.cgroup is None
+    assert [problem for problem in details.problems if problem.startswith("cgroup could not be read: ")]
 
 
 def test_the_installed_helper_answers_a_look_like_the_sent_one(tmp_path):

@@ -70,7 +70,9 @@ def look_unit(site: Site, names: dict[str, str]) -> Any:
     if not names["unit"]:
         raise StepError("no unit was named")
     said = show(site, names["unit"], UNIT_PROPERTIES)
-    name = said["Id"]
+    name = said.get("Id", "")
+    if not name:
+        raise StepError(f"systemd says nothing of {names['unit']}")
     along, active = _along(site, name, said)
     cgroup, main = said.get("ControlGroup", ""), number(said.get("MainPID"))
     return {

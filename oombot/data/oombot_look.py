@@ -64,11 +64,16 @@ def looked(question: Any, site: Site) -> dict[str, Any]:
     return said
 
 
+def look_answer(said: dict[str, Any]) -> bytes:
+    """The answer as it is sent: a name that is no UTF-8 (of a file, or of a cgroup) must not make it unreadable."""
+    return json.dumps(said, ensure_ascii=False).encode("utf-8", "replace") + b"\n"
+
+
 def look_main(text: str, site: Site | None = None) -> int:
     """Answer one question on standard output."""
     try:
         said = looked(json.loads(text), site or Site())
     except (RefusedError, ValueError) as error:
         said = {"problems": [f"the look was refused: {error}"]}
-    sys.stdout.write(json.dumps(said) + "\n")
+    sys.stdout.buffer.write(look_answer(said))
     return 0

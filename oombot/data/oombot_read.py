@@ -28,7 +28,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 from oombot.data.oombot_lines import Followed, Reading
-from oombot.data.oombot_look import look_question, looked
+from oombot.data.oombot_look import look_answer, look_question, looked
 from oombot.data.oombot_site import RefusedError, Site
 
 MAX_REQUEST = 4096
@@ -171,7 +171,7 @@ def answer(text: str, out: int = 1) -> int:
         _write(out, versions())
         return 0
     if request.op == "look":
-        _write(out, [json.dumps(looked(json.loads(request.script), Site())).encode()])
+        _write(out, look_answer(looked(json.loads(request.script), Site())).splitlines())
         return 0
     return run(request, out)
 
