@@ -134,11 +134,12 @@ class Lease:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Begun:
-    """Whether a run may begin: with its lease, or who holds the host, or which limit refuses; else it had moved."""
+    """Whether a run may begin: with its lease, or who holds the host, a freeze or a limit; else it had moved."""
 
     lease: Lease | None = None
     busy: Request | None = None
     refused: str = ""
+    frozen: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -184,6 +184,8 @@ class SqlRequests(Transactions):
             holder = await leases.holder(connection, request.plan.host)
             if holder is not None and holder.request_id != request_id:
                 return Begun(busy=await _only(connection, holder.request_id) or request)
+            if await _frozen(connection):
+                return Begun(frozen=True)
             refused = limit(await _ran(connection, ran_since_s))
             if refused:
                 return Begun(refused=refused)
@@ -216,14 +218,12 @@ class SqlRequests(Transactions):
     async def freeze(self, freeze: Freeze, audit: Audit) -> bool:
         """Store that nothing is to be changed; false where that is so already."""
         async with self._begin(write=True) as connection:
-            there = (
-                await connection.execute(select(FREEZES.c.seq).where(FREEZES.c.ended_s.is_(None)))
-            ).first()
-            if there is None:
+            there = await _frozen(connection)
+            if not there:
                 row = {"person": freeze.person, "reason": freeze.reason, "at_s": freeze.at_s}
                 await connection.execute(insert(FREEZES).values(row))
                 await add_audit(connection, audit)
-        return there is None
+        return not there
 
     async def unfreeze(self, audit: Audit) -> bool:
         """Store that changes may go on; false where they were not frozen."""
@@ -289,6 +289,11 @@ async def _read(
 async def _only(connection: AsyncConnection, request_id: str) -> Request | None:
     found = await _read(connection, REQUESTS.c.id == request_id)
     return found[0] if found else None
+
+
+async def _frozen(connection: AsyncConnection) -> bool:
+    standing = select(FREEZES.c.seq).where(FREEZES.c.ended_s.is_(None))
+    return (await connection.execute(standing)).first() is not None
 
 
 async def _ran(connection: AsyncConnection, since_s: float) -> list[tuple[float, Request]]:

@@ -66,6 +66,14 @@ class Freezes:
         standing = await self.now()
         return [] if standing is None else await self._ctx.store.held_back(self._since(standing))
 
+    async def held(self, request: Request) -> str:
+        """What to say of a request that a freeze stopped as it was about to begin; it is in its audit trail."""
+        try:
+            await self.check(request, "oombot")
+        except RefusedError as error:
+            return str(error)
+        return "changes were frozen just then"
+
     async def check(self, request: Request, actor: str) -> None:
         """RefusedError while changes are frozen; that this one was held back is in its audit trail."""
         freeze = await self.now()

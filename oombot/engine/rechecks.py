@@ -57,7 +57,18 @@ class Rechecks:
         problem = tampered(request, lines)
         if problem:
             raise RefusedError(f"the stored request is not what its audit trail says: {problem}")
+        original = await self._ctx.store.request(request.undo_of) if request.undo_of else None
+        if original is not None:
+            await self.check_plan(original)
         return [self._person(line) for line in lines if line.audit.event in VOTES]
+
+    async def check_plan(self, request: Request) -> None:
+        """RefusedError where the stored plan is not the one that was asked for: its way back is not believed either."""
+        problem = rewritten(request, await self._ctx.store.trail(request_id=request.id))
+        if problem:
+            raise RefusedError(
+                f"The stored change is not what its audit trail says: {problem}. Nothing was run."
+            )
 
     async def allowed(self, request: Request, fresh: Plan, voters: Sequence[Person]) -> None:
         """The mode, the freeze and the rules count as they are now, for who asked and for each who approved."""
@@ -97,8 +108,8 @@ class Rechecks:
         return Person(user_id=line.audit.actor, team_id=self._people.own_team, account=account)
 
 
-def tampered(request: Request, lines: Sequence[TrailLine]) -> str:
-    """What of a stored request differs from what its audit trail says; "" where all of it stands there."""
+def rewritten(request: Request, lines: Sequence[TrailLine]) -> str:
+    """What of a stored request's plan, or of who asked for it, differs from what its audit trail says."""
     broken = next((line.seq for line in lines if not trail.whole(line)), None)
     if broken is not None:
         return f"line {broken} of the trail was changed"
@@ -107,12 +118,22 @@ def tampered(request: Request, lines: Sequence[TrailLine]) -> str:
         return "no line says who asked for it"
     if not request.plan.digest == plans.digest(request.plan) == first.data.get("digest"):
         return "the plan is another one"
-    asker = first.data.get("requester", first.actor)
-    if request.requester != asker:
+    if request.requester != first.data.get("requester", first.actor):
         return "somebody else asked for it"
-    for key, is_now in (("undo_of", request.undo_of), ("expires_s", request.expires_s)):
-        if first.data.get(key, is_now) != is_now:
-            return f"its {key} is another one"
+    asked = (
+        ("undo_of", request.undo_of),
+        ("expires_s", request.expires_s),
+        ("tier", request.plan.risk),
+    )
+    changed = (key for key, is_now in asked if first.data.get(key, is_now) != is_now)
+    return next((f"its {key} is another one" for key in changed), "")
+
+
+def tampered(request: Request, lines: Sequence[TrailLine]) -> str:
+    """What of a stored request differs from what its audit trail says; "" where all of it stands there."""
+    problem = rewritten(request, lines)
+    if problem:
+        return problem
     voted = [line.audit for line in lines if line.audit.event in VOTES]
     if not voted or tuple(line.actor for line in voted) != request.voters:
         return "other people have approved it"

@@ -113,6 +113,9 @@ class Remedies:
         half = ran.halfway(request)
         if request.state not in CHANGED and half is None:
             raise RefusedError(f"There is nothing to undo: the request {SAID[request.state]}.")
+        if request.undo_of is not None:  # what would follow is a change, and one person alone may not make it
+            raise RefusedError("This is an undo itself. Nothing was run.", fix="ask for the change again")
+        await self._runs.rechecks.check_plan(request)
         await self._not_busy(request)
         if any(earlier.state in UNDOING for earlier in await self._ctx.store.undo_requests(request.id)):
             raise await self._undone(request.id)  # asked again in the transaction that adds the undo

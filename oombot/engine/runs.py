@@ -44,7 +44,7 @@ class Runs:
         self._ctx, self._outbox = context, outbox
         self._again_s = tuple(again_s)
         self.freezes = Freezes(context, people)
-        self._rechecks = Rechecks(context, readings, people, self.freezes)
+        self.rechecks = Rechecks(context, readings, people, self.freezes)
         self._asking = Asking(context, again_s)
         self._fences: dict[str, int] = {}
         self._locks: dict[str, asyncio.Lock] = {}
@@ -91,13 +91,13 @@ class Runs:
             return
         await self._outbox.settled(f"plan:{request.id}", within_s=BUTTONS_GONE_WITHIN_S)
         try:
-            voters = await self._rechecks.as_written(request)
-            before = await self._rechecks.seen(request.plan, asked=True)
+            voters = await self.rechecks.as_written(request)
+            before = await self.rechecks.seen(request.plan, asked=True)
         except (HostError, DecisionError) as error:
             await self._move(request, "failed", note=f"not run: {error}")
             return
         try:
-            fresh = await self._rechecks.replan(request, before, request.id)
+            fresh = await self.rechecks.replan(request, before, request.id)
         except DecisionError as error:  # the target has vanished, or is as it was wanted already
             await self._move(request, "stale", note=f"not run: {error}")
             return
@@ -105,7 +105,7 @@ class Runs:
             await self._stale(request, before)
             return
         try:
-            await self._rechecks.allowed(request, fresh, voters)
+            await self.rechecks.allowed(request, fresh, voters)
         except DecisionError as error:
             await self._move(request, "failed", note=f"not run: {error}")
             return
@@ -133,7 +133,7 @@ class Runs:
             drafts=[decided_draft(self._ctx, running)],
             owner=self._ctx.replica,
             ttl_s=LEASE_S,
-            limit=lambda ran_since: self._rechecks.limit(request, ran_since),
+            limit=lambda ran_since: self.rechecks.limit(request, ran_since),
             ran_since_s=self._ctx.clock() - policy.DAY_S,
         )
         self._ctx.wake.set()
@@ -146,6 +146,9 @@ class Runs:
         except HostError as error:
             await self._lost(running, error)
             return
+        if result.get("status") == "running":  # only who asked for it has gone: its own record says the end
+            await self._reattach(running)
+            return
         await self._applied(running, result, before)
 
     async def _held(self, request: Request, begun: Begun) -> None:
@@ -153,6 +156,8 @@ class Runs:
         if begun.busy is not None:
             other = f"another change is running on {request.plan.host} ({begun.busy.plan.title})"
             await self._move(request, "failed", note=f"not run: {other}")
+        elif begun.frozen:
+            await self._move(request, "failed", note=f"not run: {await self.freezes.held(request)}")
         elif begun.refused:
             await self._move(request, "failed", note=f"not run: {begun.refused}")
 
@@ -179,11 +184,13 @@ class Runs:
     async def _stale(self, request: Request, snapshot: HostSnapshot) -> None:
         """The host changed since the plan was shown: show the new plan, which needs an approval of its own."""
         now, request_id = self._ctx.clock(), self._ctx.new_id()
+        plan = await self.rechecks.replan(request, snapshot, request_id)
         again = replace(
             request,
             id=request_id,
             state="pending",
-            plan=await self._rechecks.replan(request, snapshot, request_id),
+            plan=plan,
+            approvals=policy.approvals(self._ctx.settings, policy.case(self._ctx.settings, plan)),
             created_s=now,
             expires_s=now + self._ctx.settings.policy.approve_within_s,
             approver=None,
@@ -283,12 +290,12 @@ class Runs:
         """Read the host; one that is slow just now is asked again."""
         for wait_s in self._again_s[:READ_BACK_TRIES]:
             try:
-                return await self._rechecks.seen(plan)
+                return await self.rechecks.seen(plan)
             except HostError as error:
                 if not error.temporary:
                     raise
                 await asyncio.sleep(wait_s)
-        return await self._rechecks.seen(plan)
+        return await self.rechecks.seen(plan)
 
     async def _finish(self, request: Request, state: str, evidence: Mapping[str, Any]) -> None:
         evidence = {"at_s": self._ctx.clock(), **evidence}
