@@ -416,6 +416,27 @@ def test_what_findmnt_does_not_take_is_put_back(site):
     assert file(site, "/etc/fstab").read_text() == FSTAB
 
 
+@pytest.mark.parametrize("change", ["echo more >>", "rm"])
+def test_what_somebody_writes_to_fstab_meanwhile_stays(site, change):
+    """A change of somebody else's between our look and our write is not written over, and nothing of ours is said."""
+    path = file(site, "/etc/fstab")
+    program(site, "findmnt", f"{change} {path}; echo 0 parse errors")
+    with pytest.raises(UntouchedError, match=r"somebody has changed|there is no"):
+        do(site, "add-fstab", "--path", PATH)
+    assert not path.exists() or path.read_text() == f"{FSTAB}more\n"
+
+
+def test_a_line_that_can_not_be_taken_out_again_is_said(site):
+    """Where fstab is changed while our wrong line is in it, it is not called as it was."""
+    path = file(site, "/etc/fstab")
+    script = f'grep -q oombot {path} && echo more >>{path} && echo "1 parse errors" || echo "0 parse errors"'
+    program(site, "findmnt", script)
+    with pytest.raises(StepError, match="could not be taken out again") as caught:
+        do(site, "add-fstab", "--path", PATH)
+    assert not isinstance(caught.value, UntouchedError)
+    assert line_for(PATH) in path.read_text()
+
+
 def test_our_line_is_good_for_findmnt(tmp_path):
     """The bot and the helper write the same line."""
     assert swapping.fstab_line(PATH) == line_for(PATH) == f"{PATH} none swap sw,nofail 0 0 # oombot:r1"

@@ -42,10 +42,15 @@ def add_fstab(policy: Policy | None, site: Site, path: str) -> tuple[str, str]:
     if lines_about(lines, path):
         raise UntouchedError(f"{FSTAB} names {path} or its tag already; nothing was changed")
     faults, ends = _parse_errors(site), lines[-1] == ""
-    _write_lines(site, [*lines[:-1], line_for(path), ""] if ends else [*lines, line_for(path)])
+    longer = [*lines[:-1], line_for(path), ""] if ends else [*lines, line_for(path)]
+    _write_lines(site, lines, longer)
     if _parse_errors(site) > faults:
-        _write_lines(site, lines)
-        raise UntouchedError(f"findmnt --verify does not take {FSTAB} with our line; it is as it was")
+        wrong = f"findmnt --verify does not take {FSTAB} with our line"
+        try:
+            _write_lines(site, longer, lines)
+        except StepError as error:
+            raise StepError(f"{wrong}, which could not be taken out again: {error}") from None
+        raise UntouchedError(f"{wrong}; it is as it was")
     if lines_about(fstab_lines(site), path) != [line_for(path)]:
         raise StepError(f"{FSTAB} does not hold our line for {path} although it was written")
     return "no line", line_for(path)
@@ -61,13 +66,16 @@ def remove_fstab(policy: Policy | None, site: Site, path: str) -> tuple[str, str
             f"{FSTAB} does not hold exactly our line for {path} but: {stands}; nothing was changed"
         )
     at = lines.index(line_for(path))
-    _write_lines(site, lines[:at] + lines[at + 1 :])
+    _write_lines(site, lines, lines[:at] + lines[at + 1 :])
     if lines_about(fstab_lines(site), path):
         raise StepError(f"{FSTAB} still holds our line for {path} although it was written without")
     return line_for(path), "no line"
 
 
-def _write_lines(site: Site, lines: list[str]) -> None:
+def _write_lines(site: Site, seen: list[str], lines: list[str]) -> None:
+    """Write these lines over those that were seen; UntouchedError where others stand there by now."""
+    if fstab_lines(site) != seen:
+        raise UntouchedError(f"somebody has changed {FSTAB} just now; it is left as it is")
     write_file(site, FSTAB, "\n".join(lines).encode("utf-8", "surrogateescape"))
 
 
