@@ -250,6 +250,48 @@ def test_an_unforeseen_fault_ends_the_run(helper, tmp_path):
     assert "'of its own'" in said["steps"][0]["stderr"]
 
 
+def _verb(helper, name, act):
+    """Teach this helper one more verb."""
+    helper.VERBS[name] = helper.Verb(lambda _words, _stdin: {}, lambda *_: None, act)
+    return {"do": [name]}
+
+
+def test_a_freeze_in_the_middle_changes_nothing_more(helper, place, ask, sleeper):
+    """The step that a freeze stopped says that it changed nothing, which is known."""
+
+    def freeze(*_):
+        Path(place.frozen).touch()
+        return "warm", "frozen"
+
+    said = ask(steps=[_verb(helper, "freeze", freeze), step(sleeper.pid, 30)])
+    assert (said["status"], adj(sleeper.pid)) == ("failed", 0)
+    assert [one.get("untouched", False) for one in said["steps"]] == [False, True]
+    assert "nor is any after it" in said["steps"][1]["stderr"]
+
+
+def test_a_plan_goes_no_further_than_its_record(helper, ask, sleeper, state):
+    """Where a step can not be written down nothing follows it: a record that is cut off tells no less than was done."""
+
+    def lose(*_):
+        state.rename(state.with_name("gone"))
+        return "there", "gone"
+
+    said = ask(steps=[_verb(helper, "lose", lose), step(sleeper.pid, 30), step(sleeper.pid, 40)])
+    assert (said["status"], adj(sleeper.pid)) == ("failed", 0)
+    assert [(one["exit"], one.get("untouched", False)) for one in said["steps"]] == [(0, False), (1, True)]
+
+
+def test_a_deep_cgroup_hides_no_unit(helper, tmp_path):
+    """However long the lines above it are, the line that names the unit is read."""
+    lines = [f"{number}:cpu{number}:/{'x' * 1000}\n" for number in range(2, 9)]
+    (tmp_path / "cgroup").write_text("".join(lines) + "1:name=systemd:/system.slice/ssh.service\n")
+    folder = os.open(tmp_path, os.O_RDONLY)
+    try:
+        assert helper.unit_of(helper._read(folder, "cgroup")) == "ssh.service"
+    finally:
+        os.close(folder)
+
+
 BAD = {
     "unknown verb": {"do": ["rm", "-rf", "/"]},
     "no words": {"do": []},

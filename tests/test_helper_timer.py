@@ -177,6 +177,17 @@ def test_no_timer_is_said(machine: Machine) -> None:
     assert not machine.program.exists()
 
 
+def test_a_timer_that_is_set_is_not_set_anew(machine: Machine) -> None:
+    """A second timer of the same name neither takes the program of the first away nor changes what it does."""
+    machine.change()
+    program = machine.program.read_text()
+    other = (["put-back", "--after", "300", "--name", ID], json.dumps([{"do": machine.step(300, 9)}]))
+    said = machine.run(other, name="request-0002")
+    assert (said["status"], said["steps"][0]["untouched"]) == ("failed", True)
+    assert machine.program.read_text() == program
+    assert (machine.fire()["status"], machine.adj) == ("done", 0)
+
+
 def put_back(machine: Machine, *words: str, steps: object = None) -> str:
     """Why this is refused before anything is run."""
     way = [{"do": machine.step(300, 0), "stdin": ""}] if steps is None else steps

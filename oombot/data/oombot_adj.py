@@ -10,7 +10,7 @@ import re
 
 from oombot.data.oombot_policy import Policy, check_adj, check_owner, check_unit, unit_of
 from oombot.data.oombot_shape import Verb
-from oombot.data.oombot_site import RefusedError, Site, StepError, UntouchedError
+from oombot.data.oombot_site import MAX_FILE, RefusedError, Site, StepError, UntouchedError
 
 PF_KTHREAD = 0x00200000
 NUMBERS = {"pid": r"[0-9]{1,10}", "start": r"[0-9]{1,20}", "was": r"-?[0-9]{1,4}", "value": r"-?[0-9]{1,4}"}
@@ -133,10 +133,8 @@ def _read_back(folder: int, pid: int, value: int) -> str:
 
 def _read(folder: int, name: str) -> str:
     handle = os.open(name, os.O_RDONLY, dir_fd=folder)
-    try:
-        return os.read(handle, 4096).decode("utf-8", "replace")
-    finally:
-        os.close(handle)
+    with os.fdopen(handle, "rb") as file:
+        return file.read(MAX_FILE).decode("utf-8", "replace")  # whole: a deep cgroup makes long lines
 
 
 ADJ_VERBS = {"set-adj": Verb(words=_set_adj_words, allowed=_set_adj_allowed, act=set_adj)}

@@ -64,6 +64,7 @@ BACK_TRIES = 100  # of some 5 s each, while another plan is being run
 UNIT_S = 300
 # in system.slice a start would set limits that wait for any of its many units, and kill
 UNIT_SLICE = "-.slice"
+NOT_RUN = "; this step was not run, nor is any after it"
 KEYS = {"run": {"op", "id", "steps", "approver"}, "result": {"op", "id"}, "about": {"op"}}
 WHO = re.compile(r"[A-Za-z0-9@._:-]{1,64}")
 
@@ -126,11 +127,12 @@ def frozen(place: Place) -> dict[str, Any] | None:
 def _steps(
     place: Place, name: str, record: dict[str, Any], plan: list[Any], policy: Policy | None
 ) -> dict[str, Any]:
+    kept = True
     for argv, arguments in plan:
-        record["steps"].append(_step(place, argv, arguments, policy))
+        record["steps"].append(_step(place, argv, arguments, policy) if kept else _unkept(argv))
         if record["steps"][-1]["exit"]:
             break
-        replace(place.state, name, record)
+        kept = replace(place.state, name, record)
     record.update(status="failed" if record["steps"][-1]["exit"] else "done", ended_s=time.time())
     replace(place.state, name, record)
     return record
@@ -160,11 +162,18 @@ def plan_of(site: Site, steps: object, policy: Policy | None) -> list[Any]:
     return found
 
 
+def _unkept(argv: list[Any]) -> dict[str, Any]:
+    """A step that is left out: were the plan cut off now, the record would tell too little of what was done."""
+    said = f"no record of the step before could be written{NOT_RUN}"
+    empty = {"stdout": "", "before": None, "after": None}
+    return {"argv": argv, "exit": 1, "stderr": said, **empty, "untouched": True}
+
+
 def _step(place: Place, argv: list[Any], arguments: dict[str, Any], policy: Policy | None) -> dict[str, Any]:
     result = {"argv": argv, "exit": 1, "stdout": "", "stderr": "", "before": None, "after": None}
     stop = frozen(place)
     if stop:
-        return dict(result, stderr=f"{stop['error']}; this step was not run, nor is any after it")
+        return dict(result, stderr=f"{stop['error']}{NOT_RUN}", untouched=True)
     given = {"state": place.state, "program": partial(_back_program, place)} if VERBS[argv[0]].placed else {}
     try:
         result["before"], result["after"] = VERBS[argv[0]].act(policy, place.site, **arguments, **given)

@@ -68,11 +68,14 @@ def create(state: str, name: str, record: dict[str, Any]) -> bool:
     return True
 
 
-def replace(state: str, name: str, record: dict[str, Any]) -> None:
-    """Write the record anew, whole at every moment. Where that fails it goes on saying what it said: running."""
-    with contextlib.suppress(OSError):
+def replace(state: str, name: str, record: dict[str, Any]) -> bool:
+    """Write the record anew, whole at every moment; False where that fails: it goes on saying what it said."""
+    try:
         os.replace(written(state, record), os.path.join(state, name))
         _sync(state)
+    except OSError:
+        return False
+    return True
 
 
 def written(state: str, record: dict[str, Any]) -> str:

@@ -88,6 +88,8 @@ def put_back_later(
     path = f"{BACK_FOLDER}/{name}.py"
     if os.path.lexists(os.path.join(state, back_record(name))):
         raise UntouchedError(f"{name} was put back already, or was to be kept")
+    if os.path.lexists(site.path(path)):
+        raise UntouchedError(f"{back_timer(name)} is set already; it stays as it is")
     write_file(site, path, program(name, steps).encode(), mode=0o600, make=True)
     # not in system.slice: starting a unit there would set limits that wait for the slice's other units, and kill
     unit, said = back_timer(name)[: -len(".timer")], "The way back of a change approved in oombot"
