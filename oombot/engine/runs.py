@@ -175,8 +175,9 @@ class Runs:
         return lease is not None
 
     async def _late(self, request: Request) -> bool:
-        """Close a request whose approval is too old to be run by now."""
-        if self._ctx.clock() - (request.decided_s or 0.0) <= self._ctx.settings.policy.run_within_s:
+        """Close a request whose approval is too old by now, or lies ahead of a clock that was set back."""
+        age_s = self._ctx.clock() - (request.decided_s or 0.0)
+        if abs(age_s) <= self._ctx.settings.policy.run_within_s:
             return False
         await self._move(request, "expired", note="the approval was too old to run; nothing was run")
         return True

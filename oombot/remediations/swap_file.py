@@ -111,7 +111,9 @@ class SwapFile(Usual):
                 problems.append("path: The whole path of a swap file of oombot, /…/oombot-….swap.")
             if problems:
                 raise ConfigError(problems)
-            return Params(action=action, path=path, leave_mib=int(leave) if leave.isdecimal() else 2048)
+            return Params(
+                action=action, path=path, leave_mib=int(leave) if re.fullmatch(r"[0-9]{1,7}", leave) else 2048
+            )
         empty = action == "add" and not mib
         if not empty and not (re.fullmatch(r"[0-9]{1,7}", mib) and LEAST_MIB <= int(mib) <= MOST_MIB):
             problems.append(f"mib: A whole number of MiB from {LEAST_MIB} to {MOST_MIB}.")

@@ -208,7 +208,7 @@ class Views:
             at_s=at_s,
             exhibits=contexts.exhibits_of(plan, evidence),
             preview=steps.undo_preview(plan.steps[: len(evidence.runs)]) if undo else (),
-            back_at_s=None if back_s is None or undone or request.state == "failed" else at_s + back_s,
+            back_at_s=None if back_s is None or undone or not evidence.whole(plan) else at_s + back_s,
         )
         return self.render("outcome", context)
 

@@ -74,6 +74,10 @@ class Evidence:
     at_s: float | None = None
     exhibits: tuple[Exhibit, ...] = ()
 
+    def whole(self, plan: Plan) -> bool:
+        """Whether every step of the plan is known to have been done."""
+        return len(self.runs) == len(plan.steps) and all(run.exit_status == 0 for run in self.runs)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:

@@ -108,3 +108,15 @@ hosts: [{name: host42}]
         await engine.finish()
         [again] = await engine.store.requests(("pending",))
         assert (again.plan.risk, again.approvals) == ("red", 2)
+
+
+async def test_an_approval_does_not_come_back_with_the_clock(tmp_path: Path, parts: dict[str, Any]) -> None:
+    """A bot that died before the run, and comes back on a machine whose clock was set back, does not run it."""
+    async with build(tmp_path, **parts) as engine:
+        request = await engine.propose()
+        await engine.remedies.approve(request.id, BEN)
+    parts["clock"].now -= 3600
+    async with build(tmp_path, **parts) as engine:
+        await engine.runs.recover()
+        await engine.finish()
+        assert (await engine.state(request.id), engine.machine.writes) == ("expired", 0)

@@ -324,6 +324,15 @@ def test_what_the_host_puts_back(views, nouns):
     assert at in words(views.put_back(request, at_s=nouns.NOW_S + 7200))
 
 
+@pytest.mark.parametrize("state", ["unverified", "contradicted"])
+def test_a_timer_that_may_not_be_set_is_not_promised(views, nouns, state):
+    """Where the run did not come to its last step, which sets the timer, nothing is said to be put back by itself."""
+    plan = nouns.plan(back_after_s=7200)
+    cut = {**RUN, "runs": []}
+    shown = words(views.outcome(nouns.request(state, plan=plan, evidence=cut), undo=False, now_s=nouns.NOW_S))
+    assert "the host itself puts it back" not in shown
+
+
 def many_steps(nouns, count):
     """Steps of one kind, each with its own process."""
     step = nouns.plan().steps[0]
