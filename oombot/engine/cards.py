@@ -14,6 +14,7 @@ from oombot.engine.readings import Readings
 from oombot.errors import HostError, RefusedError, UnknownHostError
 from oombot.following import STORM, Card, Digest
 from oombot.model import Draft, Gap, HostSnapshot, Incident
+from oombot.remediations.shape import Remediation
 
 EARLIER_S = 7 * 86400.0
 RECENT_S = 600.0
@@ -38,6 +39,8 @@ class Cards:
         """Take the shared parts; a silent host is looked at again after `again_s`."""
         self._ctx, self._readings, self._again_s = context, readings, again_s
         self._looks: dict[str, Looks] = {}
+        # per host, what was proved on its last reading: a storm of kills asks the host once
+        self._proved: dict[str, tuple[HostSnapshot, dict[tuple[str, Any], Offer | None]]] = {}
         self._recent: dict[str, deque[float]] = {}  # when the last kills of a channel were seen
 
     async def draft(
@@ -180,19 +183,30 @@ class Cards:
 
         What mends the cause comes before a mitigation, and the lesser risk before the greater.
         """
-        found, policy = [], self._ctx.settings.policy
+        known = self._proved.get(incident.host)
+        if known is None or known[0] is not snapshot:
+            known = self._proved[incident.host] = (snapshot, {})
+        found = []
         for name, remediation in self._ctx.remediations.items():
             params = remediation.suggest(incident.kill, snapshot)
-            if params is None:
-                continue
-            try:
-                closer = await self._readings.closer(snapshot, remediation.look(params, snapshot))
-                plan = plans.make(remediation, params, closer, policy, tag="suggested")
-            except (RefusedError, HostError):
-                continue  # what can not be done now is not offered
-            rank = (plan.mitigation, TIERS.index(plan.risk), name)
-            found.append(Offer(remediation=name, params=params, title=plan.title, rank=rank))
-        return sorted(found, key=lambda offer: offer.rank)
+            if params is not None:
+                try:
+                    if (name, params) not in known[1]:
+                        known[1][name, params] = await self._proof(remediation, params, snapshot)
+                except HostError:
+                    break  # a host that thrashes is not asked once more for each remedy
+                found.append(known[1][name, params])
+        return sorted((offer for offer in found if offer is not None), key=lambda offer: offer.rank)
+
+    async def _proof(self, remediation: Remediation, params: Any, snapshot: HostSnapshot) -> Offer | None:
+        """The offer of a whole plan; None where it can not be made now. HostError where the host does not tell."""
+        try:
+            closer = await self._readings.closer(snapshot, remediation.look(params, snapshot))
+            plan = plans.make(remediation, params, closer, self._ctx.settings.policy, tag="suggested")
+        except RefusedError:
+            return None
+        rank = (plan.mitigation, TIERS.index(plan.risk), remediation.name)
+        return Offer(remediation=remediation.name, params=params, title=plan.title, rank=rank)
 
     def _runbook(self, host: str) -> str | None:
         """The link of the host's group; a kill of a host that was taken out since has none."""
