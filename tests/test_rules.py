@@ -10,12 +10,14 @@ import pytest
 
 from oombot import catalog
 from oombot.config import Settings
+from oombot.installation import sources
 from oombot.lifecycle import TRANSITIONS
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "oombot"
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if "data" not in path.relative_to(PACKAGE).parts)
 TESTS = sorted((ROOT / "tests").rglob("test_*.py"))
+QUOTES = '"'
 ASYNC_PLACES = (
     "app.py",
     "demo.py",
@@ -134,6 +136,20 @@ def test_docs_draw_the_lifecycle() -> None:
     drawn = text.split("<!-- lifecycle -->")[1].split("<!-- /lifecycle -->")[0].strip().splitlines()
     rows = [f"| {state} | {', '.join(sorted(moves))} |" for state, moves in TRANSITIONS.items() if moves]
     assert drawn == ["| from | to |", "|---|---|", *rows]
+
+
+def test_docs_list_the_parts_of_the_programs_of_a_host() -> None:
+    """Every part stands in the docs, with the programs that hold it and the sentence that its file begins with."""
+    text = (ROOT / "docs" / "architecture.md").read_text()
+    drawn = text.split("<!-- parts -->")[1].split("<!-- /parts -->")[0].strip().splitlines()
+    programs = {"read": "oombot_read", "act": "oombot_helper", "look": "oombot_look"}
+    held = {said: sources.parts_of(program) for said, program in programs.items()}
+    rows = [
+        f"| `{part.stem}` | {', '.join(said for said in held if part.stem in held[said])} "
+        f"| {part.read_text().splitlines()[0].strip(QUOTES)} |"
+        for part in sorted((PACKAGE / "data").glob("oombot_*.py"))
+    ]
+    assert drawn == ["| part | of | what it is |", "|---|---|---|", *rows]
 
 
 def test_docs_draw_the_layers() -> None:

@@ -1,8 +1,9 @@
-"""The two helpers as whole programs: their parts are joined, and the scripts that oombot sends are put in."""
+"""The programs of a host: their parts are joined by what they import, and the scripts that oombot sends are put in."""
 
 import functools
 import hashlib
 import re
+from collections.abc import Mapping
 from importlib import resources
 from typing import Final
 
@@ -12,50 +13,15 @@ from oombot.facts import settings as host_settings
 
 SHEBANG: Final = "#!/usr/bin/python3 -I\n"
 _MAIN: Final = '\n\nif __name__ == "__main__":\n    raise SystemExit(serve())\n'
-# the first names the program; each of the others stands after what it imports
-_ACT: Final = (
-    "oombot_helper.py",
-    "oombot_site.py",
-    "oombot_shape.py",
-    "oombot_records.py",
-    "oombot_policy.py",
-    "oombot_systemd.py",
-    "oombot_files.py",
-    "oombot_pending.py",
-    "oombot_adj.py",
-    "oombot_units.py",
-    "oombot_dropins.py",
-    "oombot_memory.py",
-    "oombot_swaps.py",
-    "oombot_fstab.py",
-    "oombot_swap.py",
-    "oombot_kernel.py",
-    "oombot_restart.py",
-    "oombot_caches.py",
-    "oombot_timer.py",
-    "oombot_verbs.py",
-)
-_LOOK: Final = (
-    "oombot_look.py",
-    "oombot_site.py",
-    "oombot_systemd.py",
-    "oombot_files.py",
-    "oombot_pending.py",
-    "oombot_eyes.py",
-    "oombot_eyes_kernel.py",
-    "oombot_swaps.py",
-    "oombot_eyes_swap.py",
-)
-_READ: Final = ("oombot_read.py", "oombot_lines.py", *_LOOK[1:], _LOOK[0])
-# the parts import one another while they are files of their own
-_SIBLING = re.compile(r"^from oombot\.data\.oombot_[a-z_]+ import (?:\([^)]*\)|[^\n(]*)\n", re.MULTILINE)
+# what the parts of a program take of one another while they are files of their own
+_SIBLING = re.compile(r"^from oombot\.data\.(oombot_[a-z_]+) import (?:\([^)]*\)|[^\n(]*)\n", re.MULTILINE)
 _FUTURE: Final = "from __future__ import annotations\n"
 
 
 @functools.cache
 def act_source() -> str:
     """The act helper, to be sent along with a call of its `main`."""
-    return _joined(_ACT)
+    return _joined("oombot_helper")
 
 
 @functools.cache
@@ -67,7 +33,7 @@ def act_program() -> str:
 @functools.cache
 def look_source() -> str:
     """The program that looks closer at a host for a remedy, to be sent along with a call of its `look_main`."""
-    return _joined(_LOOK)
+    return _joined("oombot_look")
 
 
 @functools.cache
@@ -82,7 +48,7 @@ def read_program() -> str:
     more = "".join(
         f"    {name!r}: ({_literal(text)}, {words!r}),\n" for name, (text, words) in followed.items()
     )
-    source = _filled(_joined(_READ), "SCRIPTS", rows)
+    source = _filled(_joined("oombot_read"), "SCRIPTS", rows)
     return SHEBANG + _filled(source, "FOLLOWED", more) + _MAIN
 
 
@@ -92,13 +58,25 @@ def expected_versions() -> dict[str, str]:
     return {name: hashlib.sha256(text.encode()).hexdigest() for name, text in programs.items()}
 
 
-def _joined(names: tuple[str, ...]) -> str:
-    """One program of several files: the first says what it is, the others come before its own code."""
-    first, *others = (
-        (resources.files("oombot") / "data" / name).read_text(encoding="utf-8") for name in names
-    )
-    head, own = first.split(_FUTURE, 1)
-    bodies = [text.split(_FUTURE, 1)[1] for text in others]
+def parts_of(program: str) -> Mapping[str, str]:
+    """The text of each part of a program by name: its own stands last, any other after what it imports itself."""
+    parts: dict[str, str] = {}
+    _add(program, parts)
+    return parts
+
+
+def _add(name: str, parts: dict[str, str]) -> None:
+    text = (resources.files("oombot") / "data" / f"{name}.py").read_text(encoding="utf-8")
+    for sibling in _SIBLING.findall(text):
+        if sibling not in parts:
+            _add(sibling, parts)
+    parts[name] = text
+
+
+def _joined(program: str) -> str:
+    """The parts as one text: the program's own docstring says what it is, those of the others are left out."""
+    *others, (head, own) = (text.split(_FUTURE, 1) for text in parts_of(program).values())
+    bodies = [body for _, body in others]
     return head + _FUTURE + "".join(_SIBLING.sub("", body) for body in (*bodies, own))
 
 
