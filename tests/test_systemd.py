@@ -3,7 +3,7 @@
 import pytest
 
 from oombot.data.oombot_site import StepError, tell
-from oombot.data.oombot_systemd import cgroup_number, pids_of, show, show_all
+from oombot.data.oombot_systemd import cgroup_at, show, show_all
 from tests.systemd import MIB, Systemd
 from tests.systemd_program import HEADER
 
@@ -24,7 +24,7 @@ def test_set_property_writes_its_file_and_sets_the_cgroup_at_once(machine):
     kept, runtime = (f"/{at}/systemd/system.control/web.service.d" for at in ("etc", "run"))
     assert machine.text(f"{kept}/50-MemoryMax.conf") == f"{HEADER}[Service]\nMemoryMax=536870912\n"
     assert machine.text(f"{runtime}/50-MemoryHigh.conf") == f"{HEADER}[Service]\nMemoryHigh=536870912\n"
-    assert cgroup_number(machine.site, "/system.slice/web.service", "memory.max") == 512 * MIB
+    assert cgroup_at(machine.site, "/system.slice/web.service").number("memory.max") == 512 * MIB
     assert show(machine.site, "web.service", "MemoryMax,NeedDaemonReload") == {
         "MemoryMax": "536870912",
         "NeedDaemonReload": "no",
@@ -41,7 +41,7 @@ def test_a_drop_in_and_a_reload_arm_a_kill_that_another_start_sets_off(machine):
     assert machine.known("web.service")["active"] == "active"
     tell(machine.site, "systemctl", "restart", "--", "db.service")
     assert machine.known("web.service")["result"] == "oom-kill"
-    assert pids_of(machine.site, "/system.slice/web.service") == []
+    assert cgroup_at(machine.site, "/system.slice/web.service").pids() == []
 
 
 def test_a_transient_unit_arms_its_slice_only(machine):

@@ -11,7 +11,7 @@ import os
 from oombot.data.oombot_policy import Policy, check_unit
 from oombot.data.oombot_shape import Verb, no_input, options
 from oombot.data.oombot_site import MIB, RefusedError, Site, StepError, UntouchedError, tell
-from oombot.data.oombot_systemd import WITH_CGROUP, cgroup_number, cgroup_stat, hierarchy, show
+from oombot.data.oombot_systemd import WITH_CGROUP, Cgroup, cgroup_at, hierarchy, show
 
 DROP_CACHES = "/proc/sys/vm/drop_caches"
 SYNC_S = 60.0
@@ -76,24 +76,21 @@ def reclaim(policy: Policy | None, site: Site, unit: str, mib: int) -> tuple[str
 
     That the kernel found less than was asked for (EAGAIN) is said, and no failure.
     """
-    version, root = hierarchy(site)
-    if version != 2:
+    if hierarchy(site)[0] != 2:
         raise UntouchedError("cgroup v1 has no memory.reclaim; nothing was changed")
-    path = _cgroup_of(site, unit)
-    cache_b = sum(
-        cgroup_stat(site, path, "memory.stat", f"{kind}_file") or 0 for kind in ("inactive", "active")
-    )
+    cgroup = cgroup_at(site, _path_of(site, unit))
+    cache_b = sum(cgroup.stat("memory.stat", f"{kind}_file") or 0 for kind in ("inactive", "active"))
     if cache_b < mib * MIB:
-        held = f"{path} holds {cache_b // MIB} MiB of file cache by now, less than {mib} MiB"
+        held = f"{cgroup.path} holds {cache_b // MIB} MiB of file cache by now, less than {mib} MiB"
         raise UntouchedError(
             f"{held}: the rest would be taken from the memory of its processes; nothing was changed"
         )
-    before = _used(site, path)
-    partly = _reclaimed(site.path(os.path.join(root, path.strip("/"), "memory.reclaim")), mib)
-    return before, _used(site, path) + (f" (only a part of {mib} MiB could be reclaimed)" if partly else "")
+    before = _used(cgroup)
+    partly = _reclaimed(os.path.join(cgroup.folder, "memory.reclaim"), mib)
+    return before, _used(cgroup) + (f" (only a part of {mib} MiB could be reclaimed)" if partly else "")
 
 
-def _cgroup_of(site: Site, unit: str) -> str:
+def _path_of(site: Site, unit: str) -> str:
     """The cgroup that systemd names for a unit: nobody else chooses a path."""
     seen = show(site, unit, "Id,LoadState,ActiveState,ControlGroup")
     path = seen.get("ControlGroup", "")
@@ -106,8 +103,8 @@ def _cgroup_of(site: Site, unit: str) -> str:
     return path
 
 
-def _used(site: Site, path: str) -> str:
-    used = cgroup_number(site, path, "memory.current")
+def _used(cgroup: Cgroup) -> str:
+    used = cgroup.number("memory.current")
     return f"memory.current {'not known' if used is None else f'{used // MIB} MiB'}"
 
 

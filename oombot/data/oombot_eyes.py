@@ -12,12 +12,9 @@ from typing import Any
 
 from oombot.data.oombot_site import Site, StepError, glance, read_file
 from oombot.data.oombot_systemd import (
-    cgroup_number,
-    cgroup_stat,
-    cgroup_text,
-    hierarchy,
+    Cgroup,
+    cgroup_at,
     number,
-    pids_of,
     show,
     show_all,
 )
@@ -58,7 +55,7 @@ def span(text: str | None) -> float | None:
     """A span of time as systemd prints it ("1min 30s", "100ms", "0"), in seconds; None for infinity, or for nothing."""
     found = 0.0
     for word in (text or "infinity").split():
-        value = re.fullmatch(r"([0-9.]+)([a-z]*)", word)
+        value = re.fullmatch(r"([0-9]+(?:\.[0-9]*)?)([a-z]*)", word, re.ASCII)
         if value is None or (value[2] and value[2] not in SPANS):
             return None
         found += float(value[1]) * SPANS.get(value[2], 1.0)
@@ -144,7 +141,7 @@ def _along(site: Site, name: str, said: dict[str, str]) -> tuple[list[str], set[
 
 def members(site: Site, cgroup: str) -> list[dict[str, Any]]:
     """The processes of a cgroup, in the shape of Member; one that ends meanwhile is left out."""
-    pids = pids_of(site, cgroup)
+    pids = cgroup_at(site, cgroup).pids()
     if len(pids) > MAX_MEMBERS:
         raise StepError(f"{cgroup} has more than {MAX_MEMBERS} processes")
     found = [_member(site, pid) for pid in pids]
@@ -198,43 +195,41 @@ def look_cgroup(site: Site, names: dict[str, str]) -> Any:
         path = show(site, names["unit"], "ControlGroup").get("ControlGroup", "")
         if not path:
             raise StepError(f"{names['unit']} has no cgroup: it is not running")
-    version, root = hierarchy(site)
-    if not os.path.isdir(site.path(os.path.join(root, path.strip("/")))):
+    cgroup = cgroup_at(site, path)
+    if not os.path.isdir(cgroup.folder):
         raise StepError(f"there is no memory cgroup {path}")
-    found = _cgroup_1(site, path) if version == 1 else _cgroup_2(site, path)
-    return {"path": path, "version": version, "pids": len(pids_of(site, path)), **found}
+    found = _cgroup_1(cgroup) if cgroup.version == 1 else _cgroup_2(cgroup)
+    return {"path": path, "version": cgroup.version, "pids": len(cgroup.pids()), **found}
 
 
-def _cgroup_2(site: Site, path: str) -> dict[str, Any]:
-    events = [line.split() for line in (cgroup_text(site, path, "memory.events") or "").splitlines()]
-    group = cgroup_text(site, path, "memory.oom.group")
+def _cgroup_2(cgroup: Cgroup) -> dict[str, Any]:
+    events = [line.split() for line in (cgroup.text("memory.events") or "").splitlines()]
+    group = cgroup.text("memory.oom.group")
     return {
-        "current_b": cgroup_number(site, path, "memory.current"),
-        "inactive_file_b": cgroup_stat(site, path, "memory.stat", "inactive_file"),
-        "peak_b": cgroup_number(site, path, "memory.peak"),
-        "high_b": cgroup_number(site, path, "memory.high"),
-        "max_b": cgroup_number(site, path, "memory.max"),
-        "swap_max_b": cgroup_number(site, path, "memory.swap.max"),
-        "swap_current_b": cgroup_number(site, path, "memory.swap.current"),
+        "current_b": cgroup.number("memory.current"),
+        "inactive_file_b": cgroup.stat("memory.stat", "inactive_file"),
+        "peak_b": cgroup.number("memory.peak"),
+        "high_b": cgroup.number("memory.high"),
+        "max_b": cgroup.number("memory.max"),
+        "swap_max_b": cgroup.number("memory.swap.max"),
+        "swap_current_b": cgroup.swap_b(),
         "events": {row[0]: int(row[1]) for row in events if len(row) == 2},
         "oom_group": None if group is None else group == "1",
-        "can_reclaim": os.path.exists(
-            site.path(os.path.join(hierarchy(site)[1], path.strip("/"), "memory.reclaim"))
-        ),
+        "can_reclaim": os.path.exists(os.path.join(cgroup.folder, "memory.reclaim")),
     }
 
 
-def _cgroup_1(site: Site, path: str) -> dict[str, Any]:
-    limit = cgroup_number(site, path, "memory.limit_in_bytes")
-    both = cgroup_number(site, path, "memory.memsw.limit_in_bytes")
-    kills = cgroup_stat(site, path, "memory.oom_control", "oom_kill")
-    hits = cgroup_number(site, path, "memory.failcnt")
+def _cgroup_1(cgroup: Cgroup) -> dict[str, Any]:
+    limit = cgroup.number("memory.limit_in_bytes")
+    both = cgroup.number("memory.memsw.limit_in_bytes")
+    kills = cgroup.stat("memory.oom_control", "oom_kill")
+    hits = cgroup.number("memory.failcnt")
     return {
-        "current_b": cgroup_number(site, path, "memory.usage_in_bytes"),
-        "inactive_file_b": cgroup_stat(site, path, "memory.stat", "total_inactive_file"),
-        "peak_b": cgroup_number(site, path, "memory.max_usage_in_bytes"),
+        "current_b": cgroup.number("memory.usage_in_bytes"),
+        "inactive_file_b": cgroup.stat("memory.stat", "total_inactive_file"),
+        "peak_b": cgroup.number("memory.max_usage_in_bytes"),
         "max_b": limit,
         "swap_max_b": None if both is None or limit is None else both - limit,
-        "swap_current_b": cgroup_stat(site, path, "memory.stat", "total_swap"),
+        "swap_current_b": cgroup.swap_b(),
         "events": {key: value for key, value in (("oom_kill", kills), ("max", hits)) if value is not None},
     }

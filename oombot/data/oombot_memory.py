@@ -41,10 +41,7 @@ from oombot.data.oombot_site import (
 )
 from oombot.data.oombot_systemd import (
     WITH_CGROUP,
-    cgroup_number,
-    cgroup_stat,
-    cgroup_text,
-    hierarchy,
+    cgroup_at,
     number,
     show,
 )
@@ -147,8 +144,7 @@ def _limited_unit(site: Site, unit: str) -> dict[str, str]:
 
 def _never_inside(site: Site, group: str) -> str:
     """A unit below this cgroup that the host can not be run without."""
-    _, root = hierarchy(site)
-    for _folder, below, _files in os.walk(site.path(os.path.join(root, group.strip("/")))):
+    for _folder, below, _files in os.walk(cgroup_at(site, group).folder):
         for name in below:
             if any(fnmatch.fnmatchcase(name, glob) for glob in NEVER):
                 return name
@@ -157,13 +153,12 @@ def _never_inside(site: Site, group: str) -> str:
 
 def _live_limits(site: Site, group: str, settings: Any) -> dict[str, str]:
     """What the kernel holds a cgroup to, by setting; nothing is taken for no limit."""
-    version, _ = hierarchy(site)
-    found = {}
+    cgroup, found = cgroup_at(site, group), {}
     for setting in settings:
-        if version == 1 and setting != "MemoryMax":
+        if cgroup.version == 1 and setting != "MemoryMax":
             raise UntouchedError(f"cgroup v1 has no {setting}; nothing was changed")
-        name = V1_MAX if version == 1 else FILE_OF[setting]
-        text = cgroup_text(site, group, name)
+        name = V1_MAX if cgroup.version == 1 else FILE_OF[setting]
+        text = cgroup.text(name)
         if text is None:
             raise UntouchedError(f"{name} of {group} can not be read; nothing was changed")
         size = number(text)
@@ -173,13 +168,10 @@ def _live_limits(site: Site, group: str, settings: Any) -> dict[str, str]:
 
 def _working_set(site: Site, group: str) -> int:
     """What a cgroup holds that can not be dropped at once."""
-    version, _ = hierarchy(site)
-    current = cgroup_number(site, group, "memory.usage_in_bytes" if version == 1 else "memory.current")
-    key = "total_inactive_file" if version == 1 else "inactive_file"
-    inactive = cgroup_stat(site, group, "memory.stat", key)
-    if current is None or inactive is None:
+    working_b = cgroup_at(site, group).working_set_b()
+    if working_b is None:
         raise UntouchedError(f"what {group} uses can not be read; nothing was changed")
-    return max(0, current - inactive)
+    return working_b
 
 
 def _check_cap(site: Site, group: str, cap: str, what: str) -> None:
@@ -287,11 +279,11 @@ def _check_unchanged(live: dict[str, str], was: dict[str, str]) -> None:
 def _check_own(site: Site, found: dict[str, str], new: dict[str, str], *, files: bool = False) -> None:
     """UntouchedError where another limit of the unit itself waits: set-property sets all that systemd holds, and with
     `files` a daemon-reload makes it hold what stands in them."""
-    version, _ = hierarchy(site)
     group = found["ControlGroup"]
+    cgroup = cgroup_at(site, group)
     for setting, name in FILE_OF.items():
-        here = V1_MAX if version == 1 else name
-        gone = (version == 1 and setting != "MemoryMax") or cgroup_text(site, group, here) is None
+        here = V1_MAX if cgroup.version == 1 else name
+        gone = (cgroup.version == 1 and setting != "MemoryMax") or cgroup.text(here) is None
         if setting in new or gone:
             continue  # a kernel that has it not sets nothing
         live = _live_limits(site, group, [setting])[setting]

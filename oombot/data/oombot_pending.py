@@ -14,7 +14,7 @@ from typing import Any
 
 from oombot.data.oombot_files import MEMORY_SETTINGS, UnitFiles, Written
 from oombot.data.oombot_site import Site, StepError, UntouchedError, glance
-from oombot.data.oombot_systemd import hierarchy, number, show_all
+from oombot.data.oombot_systemd import Cgroup, hierarchy, number, show_all
 
 LIMIT_FILES = {"MemoryMax": "memory.max", "MemoryHigh": "memory.high", "MemorySwapMax": "memory.swap.max"}
 PENDING_PROPERTIES = "Id,Names,Slice,FragmentPath,NeedDaemonReload,ControlGroup,MemoryLimit," + ",".join(
@@ -100,31 +100,31 @@ def _waiting(site: Site) -> list[tuple[dict[str, Any], dict[str, str]]]:
         raise StepError(f"systemd has more than {MAX_UNITS} units")
     files, found = UnitFiles(site), []
     for said in units:
-        cgroup = said.get("ControlGroup", "").strip("/")
-        folder = os.path.join(root, cgroup)
-        if not cgroup or not os.path.isdir(site.path(folder)):
+        cgroup = Cgroup(version, site.path(root), said.get("ControlGroup", ""))
+        if not cgroup.path.strip("/") or not os.path.isdir(cgroup.folder):
             continue  # nothing runs there
-        found += [(one, said) for one in _unit_waiting(site, said, folder, files)]
+        found += [(one, said) for one in _unit_waiting(site, said, cgroup, files)]
     return found
 
 
-def _unit_waiting(site: Site, said: dict[str, str], folder: str, files: UnitFiles) -> list[dict[str, Any]]:
+def _unit_waiting(site: Site, said: dict[str, str], cgroup: Cgroup, files: UnitFiles) -> list[dict[str, Any]]:
     found = []
+    within = Site(root=cgroup.folder)  # glance: a limit that can not be read must not pass for none
     stale = said.get("NeedDaemonReload") == "yes"
     written = files.limits(said["Id"], _all_names(said), said.get("FragmentPath", ""))
     for setting in MEMORY_SETTINGS:
         held = _held_limit(said, setting)
-        set_b = number(glance(site, f"{folder}/{LIMIT_FILES[setting]}"))
+        set_b = number(glance(within, f"/{LIMIT_FILES[setting]}"))
         one = {"unit": said["Id"], "setting": setting, "cgroup_b": set_b, "unknown": "", "in_files": False}
         if not _same_limit(held, set_b):
-            found.append({**one, "wanted_b": held, "usage_b": _unit_usage(site, folder)})
+            found.append({**one, "wanted_b": held, "usage_b": cgroup.working_set_b()})
         wanted = written.get(setting, Written(None) if stale else Written(held))
         if wanted.unknown and not stale:
             continue  # systemd has read it, whatever it made of it
         if wanted.unknown or not _same_limit(wanted.size_b, held):
             one.update(wanted_b=wanted.size_b, unknown=wanted.unknown, in_files=True)
-            found.append({**one, "usage_b": _unit_usage(site, folder)})
-    return found if os.path.isdir(site.path(folder)) else []  # it may have ended meanwhile
+            found.append({**one, "usage_b": cgroup.working_set_b()})
+    return found if os.path.isdir(cgroup.folder) else []  # it may have ended meanwhile
 
 
 def _held_limit(said: dict[str, str], setting: str) -> int | None:
@@ -140,13 +140,3 @@ def _same_limit(one: int | None, other: int | None) -> bool:
         return one is other
     page = os.sysconf("SC_PAGE_SIZE")
     return abs(one // page - other // page) <= 1
-
-
-def _unit_usage(site: Site, folder: str) -> int | None:
-    """What can not be dropped at once: memory.current without inactive file pages."""
-    current = number(glance(site, f"{folder}/memory.current"))
-    for line in (glance(site, f"{folder}/memory.stat") or "").splitlines():
-        key, _, value = line.partition(" ")
-        if key == "inactive_file" and current is not None and value.isdigit():
-            return max(0, current - int(value))
-    return None

@@ -14,7 +14,7 @@ import stat
 from typing import Any
 
 from oombot.data.oombot_site import MIB, Site, StepError, UntouchedError, folder_of, read_file
-from oombot.data.oombot_systemd import hierarchy, number
+from oombot.data.oombot_systemd import cgroup_at, number
 
 FSTAB = "/etc/fstab"
 SWAP_TAG = r"[A-Za-z0-9_-]{1,64}"
@@ -144,38 +144,20 @@ def free_of(site: Site, folder: str) -> tuple[int, int]:
 def swap_holders(site: Site) -> list[dict[str, Any]] | None:
     """Every memory cgroup that holds swap, in the shape of SwapHolder; None where the kernel does not count it."""
     try:
-        version, root = hierarchy(site)
+        root = cgroup_at(site, "/")
     except StepError:
         return None
-    top = site.path(root)
     found: list[dict[str, Any]] = []
-    if version == 1 and _counted_swap(1, top) is None:
+    if root.version == 1 and root.swap_b() is None:
         return None
-    for folder, _folders, _files in os.walk(top):
-        swap = _counted_swap(version, folder)
-        usage, limit = ("memory.usage_in_bytes", "memory.limit_in_bytes") if version == 1 else _V2
-        most = _text_in(folder, limit)
+    usage, limit = ("memory.usage_in_bytes", "memory.limit_in_bytes") if root.version == 1 else _V2
+    for folder, _folders, _files in os.walk(root.mount):
+        one = root._replace(path=f"/{folder[len(root.mount) :].strip('/')}")
+        swap, most = one.swap_b(), one.text(limit)
         if swap and most is not None:  # the root of v2 has no limit, and what is gone holds nothing
-            path = f"/{folder[len(top) :].strip('/')}"
-            current, most_b = number(_text_in(folder, usage)), number(most)
-            found.append({"path": path, "swap_b": swap, "current_b": current, "max_b": most_b})
+            current, most_b = one.number(usage), number(most)
+            found.append({"path": one.path, "swap_b": swap, "current_b": current, "max_b": most_b})
     return sorted(found, key=lambda one: -int(one["swap_b"]))
-
-
-def _counted_swap(version: int, folder: str) -> int | None:
-    """How much swap a cgroup and those below it hold, in bytes."""
-    if version == 2:
-        return number(_text_in(folder, "memory.swap.current"))
-    rows = [line.split() for line in (_text_in(folder, "memory.stat") or "").splitlines()]
-    return next((number(row[1]) for row in rows if row[:1] == ["total_swap"] and len(row) == 2), None)
-
-
-def _text_in(folder: str, name: str) -> str | None:
-    try:
-        with open(os.path.join(folder, name), encoding="ascii", errors="replace") as file:
-            return file.read()
-    except OSError:
-        return None
 
 
 def _memory(site: Site, key: str) -> int:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+from typing import NamedTuple
 
 from oombot.data.oombot_site import Site, StepError, tell
 
@@ -53,43 +54,68 @@ def hierarchy(site: Site) -> tuple[int, str]:
     raise StepError("no memory cgroup hierarchy is mounted")
 
 
-def cgroup_text(site: Site, path: str, name: str) -> str | None:
-    """One file of a memory cgroup; None where it is not there."""
-    _, root = hierarchy(site)
-    try:
-        with open(
-            site.path(os.path.join(root, path.strip("/"), name)), encoding="ascii", errors="replace"
-        ) as file:
-            return file.read().strip()
-    except OSError:
+class Cgroup(NamedTuple):
+    """One memory cgroup of this host. What is not there, or can not be read, is None."""
+
+    version: int
+    mount: str  # where the hierarchy is mounted, below the root of the site
+    path: str
+
+    @property
+    def folder(self) -> str:
+        """Where its files are."""
+        return os.path.join(self.mount, self.path.strip("/"))
+
+    def text(self, name: str) -> str | None:
+        """One of its files."""
+        try:
+            with open(os.path.join(self.folder, name), encoding="ascii", errors="replace") as file:
+                return file.read().strip()
+        except OSError:
+            return None
+
+    def number(self, name: str) -> int | None:
+        """A file that holds one number; None for max, too."""
+        return number(self.text(name))
+
+    def stat(self, name: str, key: str) -> int | None:
+        """One value of a file of keys and numbers, such as memory.stat or memory.events."""
+        for line in (self.text(name) or "").splitlines():
+            if line.startswith(f"{key} "):
+                return number(line.split()[1])
         return None
 
+    def working_set_b(self) -> int | None:
+        """What it holds that can not be dropped at once: all but inactive file pages."""
+        old = self.version == 1
+        current = self.number("memory.usage_in_bytes" if old else "memory.current")
+        inactive = self.stat("memory.stat", "total_inactive_file" if old else "inactive_file")
+        return None if current is None or inactive is None else max(0, current - inactive)
 
-def cgroup_number(site: Site, path: str, name: str) -> int | None:
-    """One number of a memory cgroup; None for max, and where it is not there."""
-    return number(cgroup_text(site, path, name))
+    def swap_b(self) -> int | None:
+        """How much swap it and those below it hold."""
+        if self.version == 1:
+            return self.stat("memory.stat", "total_swap")
+        return self.number("memory.swap.current")
+
+    def pids(self) -> list[int]:
+        """Every process of it and of those below it, as systemd counts them."""
+        top = self.folder
+        if self.version == 1:  # where memory is not accounted for, a unit's processes are in the cgroup above
+            named = os.path.join(os.path.dirname(self.mount), "systemd", self.path.strip("/"))
+            top = named if os.path.isdir(named) else top
+        found: list[int] = []
+        for folder, _folders, files in os.walk(top):
+            if "cgroup.procs" in files:
+                try:
+                    with open(os.path.join(folder, "cgroup.procs"), encoding="ascii") as file:
+                        found += [int(line) for line in file if line.strip().isdigit() and int(line)]
+                except OSError:
+                    continue
+        return sorted(set(found))
 
 
-def cgroup_stat(site: Site, path: str, name: str, key: str) -> int | None:
-    """One value of a file of keys and numbers, such as memory.stat or memory.events."""
-    for line in (cgroup_text(site, path, name) or "").splitlines():
-        if line.startswith(f"{key} "):
-            return number(line.split()[1])
-    return None
-
-
-def pids_of(site: Site, path: str) -> list[int]:
-    """Every process of a cgroup and of those below it, as systemd counts them."""
-    version, root = hierarchy(site)
-    if version == 1:  # where memory is not accounted for, a unit's processes are in the cgroup above
-        named = os.path.join(os.path.dirname(root), "systemd")
-        root = named if os.path.isdir(site.path(os.path.join(named, path.strip("/")))) else root
-    found: list[int] = []
-    for folder, _folders, files in os.walk(site.path(os.path.join(root, path.strip("/")))):
-        if "cgroup.procs" in files:
-            try:
-                with open(os.path.join(folder, "cgroup.procs"), encoding="ascii") as file:
-                    found += [int(line) for line in file if line.strip().isdigit() and int(line)]
-            except OSError:
-                continue
-    return sorted(set(found))
+def cgroup_at(site: Site, path: str) -> Cgroup:
+    """The memory cgroup of this path; the mounts are read once for all that is asked of it."""
+    version, mount = hierarchy(site)
+    return Cgroup(version, site.path(mount), path)
