@@ -8,7 +8,7 @@ from oombot.proposals import Plan, Request
 from oombot.rights import Limits, Policy, Rule
 
 DAY_S, HOUR_S, RESTART_S = 86400.0, 3600.0, 600.0
-RESTARTS = "restart_service"
+RESTARTS = "restart-unit"  # the verb: more than one remedy may restart a unit
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,18 +135,23 @@ def exceeded(limits: Limits, plan: Plan, ran: Sequence[tuple[float, Request]], n
     if len(hosts | {plan.host}) > limits.max_hosts_changed_per_hour:
         many = f"{len(hosts)} hosts were changed within an hour"
         return f"{many}: policy.limits.max_hosts_changed_per_hour is {limits.max_hosts_changed_per_hour}"
-    if plan.remediation != RESTARTS or not plan.unit:
+    if not plan.unit or not _restarts(plan):
         return ""
     restarts = [
         each
         for at_s, each in ran
         if at_s > now_s - RESTART_S
-        and (each.plan.host, each.plan.unit, each.plan.remediation) == (plan.host, plan.unit, RESTARTS)
+        and (each.plan.host, each.plan.unit) == (plan.host, plan.unit)
+        and _restarts(each.plan)
     ]
     if len(restarts) >= limits.restarts_per_unit:
         many = f"{plan.unit} was restarted {len(restarts)} times within ten minutes"
         return f"{many}: policy.limits.restarts_per_unit is {limits.restarts_per_unit}"
     return ""
+
+
+def _restarts(plan: Plan) -> bool:
+    return any(step.do.argv[0] == RESTARTS for step in plan.steps)
 
 
 def _on(settings: Settings, patterns: Sequence[str], host: str) -> bool:

@@ -5,7 +5,9 @@ from typing import Any
 import pytest
 
 from oombot import config, policy
+from oombot.model import Command
 from oombot.policy import Case
+from oombot.proposals import Step
 from tests.examples import NOW, a_plan, a_request
 
 ADA, BEN, CLEO = "U0ADA0001", "U0BEN0002", "U0CLEO003"
@@ -137,6 +139,10 @@ def test_approvers_are_mentions() -> None:
     assert policy.approver_ids(given("{}"), AMBER) == ()
 
 
+RESTARTING = Step(why="restart it", do=Command(argv=("restart-unit",), sudo=True), undo=None, by_hand="")
+RESTART = {"remediation": "restart_service", "unit": "a.service", "steps": (RESTARTING,)}
+
+
 def runs(count: int, *, ago_s: float, **plan: Any) -> list[Any]:
     return [(NOW - ago_s, a_request(id=f"r{number}", plan=a_plan(**plan))) for number in range(count)]
 
@@ -157,20 +163,21 @@ def runs(count: int, *, ago_s: float, **plan: Any) -> list[Any]:
         ("{max_hosts_changed_per_hour: 1}", runs(3, ago_s=3700, host="host43"), {}, ""),
         (
             "{}",
-            runs(2, ago_s=500, remediation="restart_service", unit="a.service"),
-            {"remediation": "restart_service", "unit": "a.service"},
+            runs(2, ago_s=500, **RESTART),
+            RESTART,
             "restarts_per_unit",
         ),
         (
             "{}",
-            runs(2, ago_s=500, remediation="restart_service", unit="a.service"),
-            {"remediation": "restart_service", "unit": "b.service"},
+            runs(2, ago_s=500, **RESTART),
+            {**RESTART, "unit": "b.service"},
             "",
         ),
+        ("{}", runs(2, ago_s=500, **{**RESTART, "remediation": "another"}), RESTART, "restarts_per_unit"),
         (
             "{}",
-            runs(2, ago_s=700, remediation="restart_service", unit="a.service"),
-            {"remediation": "restart_service", "unit": "a.service"},
+            runs(2, ago_s=700, **RESTART),
+            RESTART,
             "",
         ),
     ],
