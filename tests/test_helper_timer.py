@@ -150,6 +150,17 @@ def test_frozen_host_is_not_put_back(machine: Machine) -> None:
     assert (record["status"], machine.adj) == ("frozen", 300)
 
 
+def test_what_was_refused_stands_in_the_record(machine: Machine) -> None:
+    """What the policy does not allow any more is not put back; asked later, the record says so, and when that was."""
+    machine.change()
+    policy = {"operations": [], "units": [], "owners": [], "oom_score_adj": [0, 0], "changes_per_hour": 0}
+    Path(machine.place.policy).write_text(json.dumps(policy))
+    assert (machine.fire()["status"], machine.adj) == ("refused", 300)
+    said = machine.helper.answer(json.dumps({"op": "result", "id": f"{ID}-back"}), machine.place)
+    assert (said["status"], "ended_s" in said) == ("refused", True)
+    assert "not among the operations" in said["error"]
+
+
 def test_what_somebody_changed_is_not_overwritten(machine: Machine) -> None:
     """The way back has the same guards as any change: another value stays."""
     machine.change()

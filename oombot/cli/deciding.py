@@ -45,9 +45,9 @@ def approve(request_id: str, *, config: Path, yes: bool) -> int:
         if request.state == "pending" and not session.agreed(f"Run this on {request.plan.host}?", yes=yes):
             session.say("Nothing was decided.")
             return 1
-        await session.leftovers()
-        approved = await session.bot.remedies.approve(request.id, person)
-        return await outcome(session, approved)
+        async with session.acting():
+            approved = await session.bot.remedies.approve(request.id, person)
+            return await outcome(session, approved)
 
     return acted(config, act)
 
@@ -69,14 +69,16 @@ def undo(request_id: str, *, config: Path, yes: bool) -> int:
 
     async def act(session: Session) -> int:
         request, person = await session.request(request_id), session.person
+        await session.leftovers()
+        request = await session.request(request.id)
         if request.state not in CHANGED and ran.halfway(request) is None:
             raise RefusedError(f"There is nothing to undo: the request {SAID[request.state]}.")
-        await session.leftovers()
         draw_plan(session.console, await _way_back(session, request))
         if not session.agreed(f"Run this on {request.plan.host}?", yes=yes):
             session.say("Nothing was undone.")
             return 1
-        return await outcome(session, await session.bot.remedies.undo(request.id, person))
+        async with session.acting():
+            return await outcome(session, await session.bot.remedies.undo(request.id, person))
 
     return acted(config, act)
 

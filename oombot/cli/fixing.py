@@ -64,13 +64,14 @@ async def _fix(session: Session, wanted: Wanted, snapshot: HostSnapshot, target:
     if not session.agreed(f"Approve it and run it on {snapshot.host}?", yes=wanted.yes):
         session.say(f"It waits: oombot approve {request.id}, or oombot deny {request.id}")
         return 0
-    try:
-        approved = await session.bot.remedies.approve(request.id, person)
-    except NotApproverError as error:
-        raise NotApproverError(
-            f"{error} It waits for somebody else.", fix=f"oombot approve {request.id}"
-        ) from error
-    return await outcome(session, approved)
+    async with session.acting():
+        try:
+            approved = await session.bot.remedies.approve(request.id, person)
+        except NotApproverError as error:
+            raise NotApproverError(
+                f"{error} It waits for somebody else.", fix=f"oombot approve {request.id}"
+            ) from error
+        return await outcome(session, approved)
 
 
 def filled(fields: Sequence[Field], given: Sequence[str]) -> Mapping[str, str]:

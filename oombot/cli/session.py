@@ -7,8 +7,8 @@ import asyncio
 import json
 import logging
 import sys
-from collections.abc import Awaitable, Callable
-from contextlib import nullcontext
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,12 +32,12 @@ TAKEN_UP_LATEST_S = 15.0  # after run_within_s nobody runs it any more
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Session:
-    """One command at work. `alone`: no bot runs on this store, so what is approved is run here."""
+    """One command at work."""
 
     settings: Settings
     bot: app.Bot
-    alone: bool
     console: Console
+    turn: offline.Turn
 
     @property
     def person(self) -> Person:
@@ -84,9 +84,21 @@ class Session:
             raise RefusedError("The request is not in the store any more.")
         return request
 
+    @asynccontextmanager
+    async def acting(self) -> AsyncIterator[None]:
+        """Run here what is approved within the block, unless a bot runs on this store. Nobody is asked within it."""
+        with self.turn.taken():
+            await self._leftovers()
+            yield
+
     async def leftovers(self) -> None:
         """Take up what a bot or a command that died has left, as a bot does when it starts."""
-        if not self.alone:
+        if await self.bot.context.store.requests(UNFINISHED):
+            async with self.acting():
+                pass
+
+    async def _leftovers(self) -> None:
+        if not self.turn.mine:
             return
         await self.bot.runs.recover()
         for _ in range(LEFTOVER_LOOKS):
@@ -110,13 +122,14 @@ def looked(config: Path, act: Act) -> int:
 
 
 async def _acted(settings: Settings, act: Act) -> int:
-    async with offline.acting(settings) as (bot, alone):
-        return await _guarded(act, Session(settings=settings, bot=bot, alone=alone, console=_console()))
+    async with offline.acting(settings) as (bot, turn):
+        return await _guarded(act, Session(settings=settings, bot=bot, console=_console(), turn=turn))
 
 
 async def _looked(settings: Settings, act: Act) -> int:
     async with offline.asking(settings) as bot:
-        return await _guarded(act, Session(settings=settings, bot=bot, alone=False, console=_console()))
+        turn = offline.Turn(app.store_url(settings))
+        return await _guarded(act, Session(settings=settings, bot=bot, console=_console(), turn=turn))
 
 
 async def _guarded(act: Act, session: Session) -> int:

@@ -322,7 +322,7 @@ def put_back(name: str, steps: list[Any], place: Place) -> None:
         break
     if said["status"] in ("refused", "frozen"):
         with contextlib.suppress(RefusedError):
-            create(place.state, record, said)
+            create(place.state, record, dict(said, ended_s=time.time()))
     note({"op": "put-back", "id": record, "approver": "timer"}, said, place.journal)
     forget_back(place.site, name)
 

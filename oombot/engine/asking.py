@@ -76,7 +76,9 @@ class Asking:
     def _unknown(self, request: Request, result: Mapping[str, Any]) -> str:
         """Why this answer does not prove that nothing was run, although it knows of no run."""
         status, then, now = result.get("status"), request.evidence.get("way"), self.way(request)
-        if status == "refused":
+        if (
+            status == "refused" and "ended_s" not in result
+        ):  # else it is what the host wrote down about a timer
             said = str(result.get("error")).removesuffix("; nothing was run")  # now, that is
             return f"the host does not say whether it ran: {said}"
         none = status in ("absent", "cancelled")

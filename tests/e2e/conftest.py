@@ -46,6 +46,7 @@ class Bot:
     workspace: Workspace
     folder: Path
     hosts: str
+    settings: str = CONFIG
     process: asyncio.subprocess.Process | None = None
 
     @property
@@ -56,8 +57,7 @@ class Bot:
 
     async def start(self, *, dies_at: str = "", watching: bool = True) -> None:
         """Start it; with `dies_at` it kills itself with SIGKILL there. Waits until it follows and listens."""
-        config = self.folder / "oombot.yaml"
-        config.write_text(f"{CONFIG}{self.hosts}\nstore: {self.folder / 'oombot.sqlite'}\n")
+        config = self.configure()
         environment = {
             **os.environ,
             "SLACK_API_URL": self.workspace.api_url,
@@ -77,6 +77,12 @@ class Bot:
             )
             if not dies_at:
                 assert not self.dead, self.log
+
+    def configure(self) -> Path:
+        """Write its configuration; the path."""
+        config = self.folder / "oombot.yaml"
+        config.write_text(f"{self.settings}{self.hosts}\nstore: {self.folder / 'oombot.sqlite'}\n")
+        return config
 
     def _signs(self) -> tuple[int, int]:
         return self.log.count('"started"'), self.log.count('"watching"')

@@ -77,7 +77,11 @@ async def test_what_came_of_it_is_told(engine: Engine) -> None:
 @pytest.mark.parametrize(
     ("record", "why"),
     [
-        ({"status": "frozen", "error": "changes on this host are frozen"}, "were frozen then"),
+        (
+            {"status": "frozen", "error": "changes on this host are frozen", "ended_s": 1.0},
+            "were frozen then",
+        ),
+        ({"status": "refused", "error": "api.service: it has changed", "ended_s": 1.0}, "it has changed"),
         ({"status": "done", "steps": []}, "another value stands there"),
         ({"status": "absent"}, "has no record of the way back"),
     ],
