@@ -216,6 +216,9 @@ def sudoers(  # noqa: PLR0917 — the options of a command line
     watch_key: Annotated[list[Path], typer.Option(help="Public key that watches.")] = [],  # noqa: B006
     act_key: Annotated[list[Path], typer.Option(help="Public key that acts.")] = [],  # noqa: B006
     policy: Annotated[Path | None, typer.Option(help="The host's policy, in JSON.")] = None,
+    allow: Annotated[
+        list[str], typer.Option(help="Write a policy that allows this remedy, or all; can be repeated.")
+    ] = [],  # noqa: B006
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
     config: ConfigOption = CONFIG,
 ) -> None:
@@ -231,6 +234,7 @@ def sudoers(  # noqa: PLR0917 — the options of a command line
         watch_keys=tuple(watch_key),
         act_keys=tuple(act_key),
         policy=policy,
+        allow=tuple(allow),
         yes=yes,
     )
     if apply and remove:

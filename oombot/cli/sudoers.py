@@ -34,6 +34,7 @@ class Wanted:
     watch_keys: tuple[Path, ...] = ()
     act_keys: tuple[Path, ...] = ()
     policy: Path | None = None
+    allow: tuple[str, ...] = ()  # remedies that the host's policy is to allow
     yes: bool = False
 
 
@@ -88,7 +89,7 @@ def _plan(wanted: Wanted) -> tuple[Settings, Host, Layout]:
         raise ConfigError(
             ["--act-key: the configuration names no acting identity: add ssh: act: {user: …, keys: […]}"]
         )
-    policy = None if wanted.policy is None else _policy(wanted.policy)
+    policy = _policy(wanted, settings)
     return (
         settings,
         host,
@@ -96,7 +97,18 @@ def _plan(wanted: Wanted) -> tuple[Settings, Host, Layout]:
     )
 
 
-def _policy(path: Path) -> str:
+def _policy(wanted: Wanted, settings: Settings) -> str | None:
+    """The policy as given, or made for what is to be allowed; None: as it is there, else the usual one."""
+    path, rules = wanted.policy, settings.policy
+    if path is None:
+        most, folder = rules.swap_max_mib, rules.swap_folder
+        return (
+            installation.policy_text(wanted.allow, swap_folder=folder, swap_max_mib=most)
+            if wanted.allow
+            else None
+        )
+    if wanted.allow:
+        raise ConfigError(["--policy and --allow exclude each other"])
     try:
         text = path.read_text(encoding="utf-8")
         json.loads(text)

@@ -1,6 +1,5 @@
 """Which accounts and files make the two identities on a host: values only, nothing is done here."""
 
-import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,6 +7,7 @@ from typing import Final
 
 from oombot.errors import ConfigError
 from oombot.helper_call import ACT_HELPER, READ_HELPER
+from oombot.installation.policies import policy_text
 from oombot.installation.sources import act_program, read_program
 
 ACCESS: Final = (
@@ -18,14 +18,6 @@ SUDOERS: Final = "/etc/sudoers.d/oombot"
 _USER = re.compile(r"[a-z_][a-z0-9_-]{0,31}")
 _KEY = re.compile(r"(?P<kind>[a-z0-9@.-]{5,60}) (?P<blob>[A-Za-z0-9+/]{40,4000}={0,2})(?: [^\n]*)?")
 _SENDER = re.compile(r"[A-Za-z0-9.:*?!,/_-]{1,400}")
-
-DEFAULT_POLICY: Final = {
-    "operations": ["set-adj"],
-    "units": ["*"],
-    "owners": ["*"],
-    "oom_score_adj": [-500, 1000],
-    "changes_per_hour": 20,
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,7 +69,7 @@ def layout(
         raise ConfigError(problems)
     files = [File(path=READ_HELPER, text=read_program(), mode="0755")]
     if act is not None:
-        text = json.dumps(DEFAULT_POLICY, indent=2) if policy is None else policy.rstrip("\n")
+        text = policy_text() if policy is None else policy.rstrip("\n")
         files += [
             File(path=ACT_HELPER, text=act_program(), mode="0755"),
             File(path=POLICY, text=f"{text}\n", owners=policy is None),

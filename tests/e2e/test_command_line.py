@@ -42,6 +42,11 @@ class Terminal:
             pass
         return words in self.said
 
+    async def asks(self) -> None:
+        """Wait for its question."""
+        await until(lambda: self.shows("[y/N]") or self._process.poll() is not None, within_s=WITHIN_S)
+        assert self.shows("[y/N]"), self.said
+
     def answer(self, text: str) -> None:
         """Type a line."""
         os.write(self._handle, f"{text}\n".encode())
@@ -84,7 +89,7 @@ class Console:
     async def propose(self, pid: int, value: int) -> str:
         """Propose a score without approving it; the id, once its card stands in Slack with its buttons."""
         asked = self.type("fix", "testbox", "oom_score_adj", f"value={value}", "--pid", str(pid))
-        await until(lambda: asked.shows("[y/N]"), within_s=WITHIN_S)
+        await asked.asks()
         asked.answer("n")
         assert await asked.ends() == 0, asked.said
         [made] = [one for one in await self.requests() if one["state"] == "pending"]
@@ -154,7 +159,7 @@ async def test_a_bot_starts_while_somebody_is_asked(bot: Bot, console: Console, 
     request_id = await console.propose(sleeper, before + 100)
     await bot.kill()
     approving = console.type("approve", request_id)
-    await until(lambda: approving.shows("[y/N]"), within_s=WITHIN_S)
+    await approving.asks()
     await bot.start()
     assert adj(sleeper) == before
     approving.answer("y")
