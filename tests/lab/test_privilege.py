@@ -111,9 +111,10 @@ async def test_kill_to_undo_by_two_identities(debian: Machine, product: Product,
     site, link = Site(debian, product), await connect(debian)
     await site.prepare()
     await product.add("web", debian, link, user=WATCH)
-    said = await site.install("--apply")
+    allowed = ("--allow", "oom_score_adj", "--allow", "memory_max")
+    said = await site.install("--apply", *allowed)
     assert "new account oombot-act" in said
-    assert "all is in place; nothing was changed" in await site.install("--apply")
+    assert "all is in place; nothing was changed" in await site.install("--apply", *allowed)
     await product.start()
 
     await debian.sh("mkdir -p /run/lab; ln -sf /usr/bin/tail /run/lab/leaky; touch /run/lab/eat")
@@ -148,9 +149,25 @@ async def test_kill_to_undo_by_two_identities(debian: Machine, product: Product,
     await product.until(lambda: len(_told(product, "✅ verified")) == 2, what="the undo's proof")
     assert await site.adj(pid) == 0
 
+    limit = {"memory_high": "20M", "lasting": "boot"}
+    errors = await fill_in(
+        product.workspace, ADA, "/oom fix web leaky.service", "memory_max", limit, within_s=120
+    )
+    assert errors == {}
+    waiting = await product.until(lambda: _told(product, '"action_id": "approve"'), what="the plan")
+    await product.workspace.click(BEN, "oncall", waiting[-1]["ts"], "approve")
+    await product.until(lambda: len(_told(product, "✅ verified")) == 3, what="the proof of the limit")
+    held = await debian.sh("cat /sys/fs/cgroup/system.slice/leaky.service/memory.high")
+    assert held.strip() == str(20 << 20)
+    assert "set-memory" in await debian.sh("journalctl -q -o cat SYSLOG_IDENTIFIER=oombot-helper")
+
 
 def _told(product: Product, words: str) -> list[dict[str, Any]]:
-    return [message for message in product.workspace.messages("oncall") if words in str(message)]
+    return [
+        message
+        for message in product.workspace.messages("oncall")
+        if words in json.dumps(message, ensure_ascii=False)
+    ]
 
 
 async def test_stolen_keys(debian: Machine, product: Product) -> None:
