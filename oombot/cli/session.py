@@ -55,7 +55,7 @@ class Session:
         if not sys.stdin.isatty():
             self.say("Nobody can be asked here: --yes goes on without a question.")
             return False
-        return self.console.input(f"{plain(question)} [y/N] ").strip().lower() in ("y", "yes")
+        return self.console.input(f"{plain(question)} [y/N] ", markup=False).strip().lower() in ("y", "yes")
 
     async def request(self, name: str) -> Request:
         """The request of this id, or of the beginning of one that waits; RefusedError where there is none."""
