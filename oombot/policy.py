@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 from oombot.config import Settings
 from oombot.proposals import Plan, Request
-from oombot.rights import Limits, Policy, Rule
+from oombot.rights import Approvers, Limits, Policy, Rule
 
 DAY_S, HOUR_S, RESTART_S = 86400.0, 3600.0, 600.0
 RESTARTS = "restart-unit"  # the verb: more than one remedy may restart a unit
@@ -56,7 +56,7 @@ def matching(settings: Settings, of: Case) -> tuple[Rule, ...]:
 def may_ask(settings: Settings, of: Case, user_id: str, groups: frozenset[str]) -> Ruling:
     """Whether this user may ask for it: no rule that matches excludes them."""
     for rule in matching(settings, of):
-        if rule.deny and rule.approve.nobody and _meant(rule.ask.nobody, rule.ask.name(user_id, groups)):
+        if rule.deny and _barred(rule.ask, rule.approve, user_id, groups):
             return _no(rule, "refuses this")
         if not rule.deny and not _meant(rule.ask.nobody, rule.ask.name(user_id, groups)):
             return _no(rule, "does not let you ask for this")
@@ -69,7 +69,7 @@ def may_approve(
     """Whether this user's approval counts: every rule that matches must name them, and none may deny it."""
     rules = matching(settings, of)
     for rule in rules:
-        if rule.deny and rule.ask.nobody and _meant(rule.approve.nobody, rule.approve.name(user_id, groups)):
+        if rule.deny and _barred(rule.approve, rule.ask, user_id, groups):
             return _no(rule, "refuses this")
     allowing = [rule for rule in rules if not rule.deny]
     if not allowing:
@@ -161,6 +161,11 @@ def _on(settings: Settings, patterns: Sequence[str], host: str) -> bool:
 def _meant(nobody_named: bool, named: bool) -> bool:
     """People who are not narrowed down are all people."""
     return nobody_named or named
+
+
+def _barred(here: Approvers, there: Approvers, user_id: str, groups: frozenset[str]) -> bool:
+    """Whether a deny rule means this user: everybody where it names nobody, else who is named for this very act."""
+    return (here.nobody and there.nobody) or here.name(user_id, groups)
 
 
 def _yes(rules: Sequence[Rule]) -> Ruling:

@@ -104,6 +104,15 @@ def test_a_deny_rule_may_mean_some_people() -> None:
     assert policy.may_ask(given(rules), AMBER, ADA, NO_GROUPS).allowed
 
 
+def test_a_deny_rule_may_mean_some_who_ask_and_others_who_approve() -> None:
+    """A rule that names people under both refuses each of them what they are named for, and nobody else anything."""
+    both = f"deny: true, ask: {{users: [{BEN}]}}, approve: {{users: [{CLEO}]}}"
+    rules = f"{{approvers: {{users: [{ADA}, {BEN}, {CLEO}]}}, rules: [{{{both}}}]}}"
+    asks = [policy.may_ask(given(rules), AMBER, who, NO_GROUPS).allowed for who in (ADA, BEN, CLEO)]
+    assert asks == [True, False, True]
+    assert [approves(rules, who, requester="U0DAN0004") for who in (ADA, BEN, CLEO)] == [True, True, False]
+
+
 def test_who_may_ask_is_ruled_too() -> None:
     """A rule that says who asks refuses others; one that does not lets every full member ask."""
     rules = f"{{rules: [{{ask: {{users: [{ADA}]}}, approve: {{users: [{BEN}]}}}}]}}"
