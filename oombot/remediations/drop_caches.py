@@ -199,6 +199,17 @@ class DropCaches(Usual):
         """What it costs and how little it brings."""
         return _effect_of_drop(params, seen) if params.level else _effect_of_reclaim(params, seen)
 
+    def verify(self, params: Params, before: Seen, after: Seen) -> list[str]:
+        """Where the host shows nothing of it nothing is called verified: RefusedError says what does not show."""
+        if not params.level:
+            was, now = _cgroup(before).current_b, _cgroup(after).current_b
+            if was is None or now is None or now >= was:
+                used = f"{_mib(was)} before, {_mib(now)} now"
+                raise RefusedError(f"{_unit(after).name} uses no less than before ({used}): it does not show")
+        elif None in [count for bit, count in enumerate(_drops(after.kernel), 1) if params.level & bit]:
+            raise RefusedError("this kernel does not count how often caches are dropped: it does not show")
+        return []
+
     def evidence(self, params: Params, seen: Seen) -> list[Exhibit]:
         """The memory of the host."""
         return [Exhibit(label="free -h", text=seen.kernel.free_shown)] if seen.kernel.free_shown else []

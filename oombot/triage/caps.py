@@ -282,12 +282,17 @@ def outlook(seen: Limited, wanted: Wanted) -> list[str]:
     if cgroup.peak_b is not None:
         advice = limits.rounded_up(cgroup.peak_b * 1.25)
         said.append(f"Observed peak {short_about(cgroup.peak_b)}; + 25 %, rounded up: {short(advice)}")
-    kills, hits = cgroup.events.get("oom_kill", 0), cgroup.events.get("max", 0)
+    kills, hits = cgroup.events.get("oom_kill"), cgroup.events.get("max")
     if kills or hits:
         said.append(
-            f"Since it was started it hit MemoryMax {plural(hits, 'time')}, with {plural(kills, 'kill')}"
+            f"Since it was started it hit MemoryMax {_times(hits, 'time')}, with {_times(kills, 'kill')}"
         )
     return said
+
+
+def _times(count: int | None, what: str) -> str:
+    """How many; what the kernel does not count is not called none."""
+    return f"an unknown number of {what}s" if count is None else plural(count, what)
 
 
 def _then(unit: UnitDetails) -> str:

@@ -31,6 +31,33 @@ def test_the_kernel_counts(level: int, pages: int, slabs: int) -> None:
     assert plans.problems_after(REMEDIATION, plan, before, before)
 
 
+@pytest.mark.parametrize("level", [1, 2, 3])
+def test_a_drop_that_is_not_counted_is_not_verified(level: int) -> None:
+    """A kernel without the count shows nothing of a drop: that is not known, rather than proved."""
+    uncounted: dict[str, None] = {"drops_of_pagecache": None, "drops_of_slab": None}
+    seen = dropping(level, **uncounted)
+    plan = plans.make(REMEDIATION, Params(level=level), seen, ON, tag="r1")
+    with pytest.raises(RefusedError, match="does not count"):
+        plans.problems_after(REMEDIATION, plan, seen, seen)
+
+
+@pytest.mark.parametrize("now_mib", [100, 130, None])
+def test_a_reclaim_that_does_not_show_is_not_verified(now_mib: int | None) -> None:
+    """A unit that uses as much as before, or nobody knows how much, proves nothing."""
+    before, after = (
+        looked_at(
+            a_snapshot(has_systemd=True),
+            kernel=a_kernel(),
+            unit=a_unit(),
+            cgroup=a_cgroup(current_b=None if mib is None else mib << 20, inactive_file_b=40 << 20),
+        )
+        for mib in (100, now_mib)
+    )
+    plan = plans.make(REMEDIATION, Params(unit="web.service", mib=30), before, Policy(), tag="r1")
+    with pytest.raises(RefusedError, match="uses no less than before"):
+        plans.problems_after(REMEDIATION, plan, before, after)
+
+
 def test_somebody_else_dropped_them() -> None:
     """Caches that were dropped since the plan was made are another plan."""
     first, later = (
@@ -47,7 +74,7 @@ def test_reclaim_is_no_change_that_stays() -> None:
             a_snapshot(has_systemd=True),
             kernel=a_kernel(),
             unit=a_unit(),
-            cgroup=a_cgroup(inactive_file_b=mib << 20),
+            cgroup=a_cgroup(current_b=(mib + 60) << 20, inactive_file_b=mib << 20),
         )
         for mib in (40, 5)
     ]
