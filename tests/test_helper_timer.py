@@ -134,6 +134,17 @@ def test_keep_calls_it_off(machine: Machine) -> None:
     assert (machine.fire()["status"], machine.adj) == ("cancelled", 300)
 
 
+def test_what_is_called_off_is_so_without_systemctl(machine: Machine) -> None:
+    """The record decides: that the timer itself could not be stopped is not told as a timer that still acts."""
+    machine.change()
+    (machine.base / "bin" / "systemctl").unlink()
+    machine.program.parent.rename(machine.program.parent.with_name("moved"))
+    machine.program.parent.touch()
+    said = machine.run((["keep", "--name", ID], ""), name="request-0002")
+    assert (said["status"], said["steps"][0]["after"]) == ("done", "called off"), said
+    assert (machine.fire()["status"], machine.adj) == ("cancelled", 300)
+
+
 def test_keep_after_it_fired_stops_nothing(machine: Machine) -> None:
     """What the timer has done stands in its record, and keep says so."""
     machine.change()

@@ -271,6 +271,23 @@ def test_failure_of_systemd_is_told(machine: Systemd) -> None:
     assert not isinstance(caught.value, UntouchedError)
 
 
+@pytest.mark.parametrize("verb", ["set", "restore"])
+def test_a_unit_that_ends_as_it_is_limited_is_not_called_unchanged(machine: Systemd, verb: str) -> None:
+    """systemd has its new limit, and may have written it to a file, although the cgroup can not be read any more."""
+    old = texts(machine)
+    if verb == "restore":
+        limit(machine)
+    group = machine.root / "sys/fs/cgroup/system.slice/web.service"
+    real = machine.bin / "real-systemctl"
+    (machine.bin / "systemctl").rename(real)
+    gone = f'case "$1" in set-property) rm -f {group}/memory.max ;; esac'
+    machine.program("systemctl", f'#!/bin/sh\n{real} "$@"; status=$?\n{gone}\nexit $status\n')
+    with pytest.raises(StepError, match="was told to set the limits") as caught:
+        limit(machine) if verb == "set" else back(machine, old)
+    assert not isinstance(caught.value, UntouchedError)
+    assert "nothing was changed" not in str(caught.value)
+
+
 # ---------------------------------------------------------------- refusals of the way back
 
 

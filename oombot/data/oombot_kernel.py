@@ -62,7 +62,10 @@ def set_swappiness(policy: Policy | None, site: Site, was: int, value: int) -> t
         raise UntouchedError(
             f"the kernel does not take {value}: {error.strerror}; nothing was changed"
         ) from None
-    after = _live(site)
+    try:
+        after = _live(site)
+    except UntouchedError:
+        raise StepError(f"{value} was written, but {SWAPPINESS} can not be read back") from None
     if after != str(value):
         raise StepError(f"vm.swappiness reads {after} after {value} was written")
     return before, after

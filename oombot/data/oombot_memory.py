@@ -8,6 +8,7 @@ puts the old value in force first, then the old files, and lets systemd read the
 
 from __future__ import annotations
 
+import contextlib
 import fnmatch
 import hashlib
 import json
@@ -231,10 +232,11 @@ def set_memory(
     check_start(site, but=unit)
     _check_cap(site, group, new.get("MemoryMax", "infinity"), "MemoryMax")
     modes = {key: _mode(site, limit_path(unit, key)) for key, text in texts.items() if text is not None}
-    _set_property(site, unit, new, runtime=lasting == "boot")
-    for key, mode in modes.items():
-        _keep_mode(site, limit_path(unit, key), mode)
-    return _limits_told(before), _limits_told(_until_set(site, group, new))
+    with _once_set(unit):
+        _set_property(site, unit, new, runtime=lasting == "boot")
+        for key, mode in modes.items():
+            _keep_mode(site, limit_path(unit, key), mode)
+        return _limits_told(before), _limits_told(_until_set(site, group, new))
 
 
 def restore_memory(
@@ -261,11 +263,22 @@ def restore_memory(
     check_start(site, but=unit)
     check_reload(site, but=unit)
     _check_way_back(site, found, new, was, texts)
-    _set_property(site, unit, new, runtime=True)
-    _until_set(site, group, new)
-    _put_back_files(site, unit, texts)
-    tell(site, "systemctl", "daemon-reload")
-    return _limits_told(before), _limits_told(_until_set(site, group, new))
+    with _once_set(unit):
+        _set_property(site, unit, new, runtime=True)
+        _until_set(site, group, new)
+        _put_back_files(site, unit, texts)
+        tell(site, "systemctl", "daemon-reload")
+        return _limits_told(before), _limits_told(_until_set(site, group, new))
+
+
+@contextlib.contextmanager
+def _once_set(unit: str) -> Any:
+    """From here on nothing is called untouched: what fails fails after systemd was told, or while it is."""
+    try:
+        yield
+    except UntouchedError as error:
+        said = str(error).removesuffix("; nothing was changed")
+        raise StepError(f"systemd was told to set the limits of {unit}, and then: {said}") from None
 
 
 def _check_unchanged(live: dict[str, str], was: dict[str, str]) -> None:

@@ -186,9 +186,17 @@ def write_file(site: Site, path: str, data: bytes, *, mode: int = 0o644, make: b
             except OSError:
                 os.unlink(temporary, dir_fd=folder)
                 raise
-            os.fsync(folder)
+            _settle(folder, path)
     except OSError as error:
         raise UntouchedError(f"{path} can not be written: {error.strerror}; it is as it was") from None
+
+
+def _settle(folder: int, path: str) -> None:
+    """Have the disk keep what was changed in a directory; that it may not is no lack of a change."""
+    try:
+        os.fsync(folder)
+    except OSError as error:
+        raise StepError(f"{path} was changed, but the disk did not confirm it: {error.strerror}") from None
 
 
 def _like_before(folder: int, name: str, handle: int, mode: int) -> None:
@@ -208,7 +216,7 @@ def remove_file(site: Site, path: str) -> None:
     try:
         with folder_of(site, path) as folder:
             os.unlink(os.path.basename(path), dir_fd=folder)
-            os.fsync(folder)
+            _settle(folder, path)
     except FileNotFoundError:
         return
     except OSError as error:
