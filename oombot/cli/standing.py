@@ -9,6 +9,7 @@ from oombot import policy
 from oombot.cli.drawing import cell
 from oombot.cli.persons import acting_person, own_account
 from oombot.cli.session import Session, acted, looked, print_data
+from oombot.engine.freezes import GOES_ON
 from oombot.errors import ConfigError, NotApproverError
 from oombot.policy import Case, Ruling
 from oombot.proposals import Person
@@ -119,7 +120,8 @@ def freeze(reason: str, *, config: Path) -> int:
 
     async def act(session: Session) -> int:
         await session.bot.remedies.freeze(session.person, reason)
-        session.say("Changes are frozen: nothing is run on any host until: oombot unfreeze")
+        session.say("Changes are frozen: nothing is begun on any host until: oombot unfreeze")
+        session.say(GOES_ON)
         return 0
 
     return acted(config, act)

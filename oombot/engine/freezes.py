@@ -10,6 +10,8 @@ from oombot.model import Draft
 from oombot.proposals import Audit, Freeze, Person, Request
 from oombot.views import Fact
 
+GOES_ON = "What runs already goes on, and so do timers that are set on hosts to put a change back."
+
 
 class Freezes:
     """Who froze what, and what was held back by it."""
@@ -38,7 +40,7 @@ class Freezes:
         await self._tell(
             "Changes are frozen",
             [Fact(name="By", value=freeze.person), *([Fact(name="Why", value=said)] if said else [])],
-            note="Nothing is run on any host until /oom unfreeze.",
+            note=f"Nothing is begun on any host until /oom unfreeze. {GOES_ON}",
         )
         return freeze
 

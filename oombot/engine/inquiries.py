@@ -7,6 +7,7 @@ from typing import Final
 
 from oombot import policy
 from oombot.engine.context import Context
+from oombot.engine.freezes import GOES_ON
 from oombot.engine.people import People
 from oombot.engine.remedies import Remedies
 from oombot.engine.visits import Visit
@@ -62,7 +63,7 @@ class Inquiries:
     async def _freeze(self, visit: Visit, words: Sequence[str]) -> Json:
         await self.remedies.freeze(visit.person, " ".join(words))
         return self.context.views.notice(
-            "Frozen: nothing is run on any host from now on, whatever was approved. Reading goes on.",
+            f"Frozen: nothing is begun on any host from now on, whatever was approved. Reading goes on. {GOES_ON}",
             fix="/oom unfreeze (approvers only)",
         )
 

@@ -120,3 +120,13 @@ async def test_an_approval_does_not_come_back_with_the_clock(tmp_path: Path, par
         await engine.runs.recover()
         await engine.finish()
         assert (await engine.state(request.id), engine.machine.writes) == ("expired", 0)
+
+
+async def test_a_freeze_claims_no_more_than_it_stops(tmp_path: Path, parts: dict[str, Any]) -> None:
+    """A plan that was begun, and a timer that is set on a host, are not stopped, and it is not said that they are."""
+    async with build(tmp_path, **parts) as engine:
+        await engine.remedies.freeze(BEN, "stop")
+        await engine.send()
+        told = json.dumps([post.view for post in engine.chat.posted])
+        assert "Nothing is begun on any host" in told
+        assert "timers that are set on hosts" in told
