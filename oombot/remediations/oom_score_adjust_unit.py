@@ -62,7 +62,7 @@ class OomScoreAdjustUnit(Usual):
 
     def unfit(self, snapshot: HostSnapshot, target: Target, policy: Policy) -> str:
         """It is for services of the host's systemd that are not protected."""
-        unit = _meant(snapshot, target)
+        unit = target.unit_in(snapshot)
         if not snapshot.has_systemd:
             return "systemd does not run here"
         if target.pid is not None and not unit:
@@ -71,7 +71,7 @@ class OomScoreAdjustUnit(Usual):
 
     def fields(self, snapshot: HostSnapshot, target: Target, policy: Policy) -> list[Field]:
         """The service, its value, and what becomes of what runs now."""
-        meant = _meant(snapshot, target)
+        meant = target.unit_in(snapshot)
         names = [unit.name for unit in snapshot.units]
         fit = [name for name in names if not _misnamed(name) and not _protected(name, policy)]
         listed = dict.fromkeys([*([meant] if meant else []), *sorted(fit)])
@@ -260,12 +260,6 @@ def _aims(params: Params, seen: Seen) -> dict[int, int]:
         return dict.fromkeys(seen.adjs, params.value)
     back = params.back_to or 0
     return {pid: back if adj == params.back_from else adj for pid, adj in seen.adjs.items()}
-
-
-def _meant(snapshot: HostSnapshot, target: Target) -> str:
-    """The unit that a person asked about: by name, or as that of a process."""
-    process = next((p for p in snapshot.processes if p.pid == target.pid), None)
-    return target.unit or (scores.unit_of(process.cgroup) if process is not None else "")
 
 
 def _misnamed(unit: str) -> str:

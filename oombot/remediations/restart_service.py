@@ -4,7 +4,7 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from oombot import guards
+from oombot import guards, scores
 from oombot.details import Details, Look, UnitDetails, is_unit
 from oombot.errors import ConfigError, RefusedError
 from oombot.model import Command, HostSnapshot, Json, OomKill, Unit
@@ -53,7 +53,7 @@ class RestartService(Usual):
 
     def unfit(self, snapshot: HostSnapshot, target: Target, policy: Policy) -> str:
         """It is for services of the host's systemd that are not protected."""
-        unit = _meant(snapshot, target)
+        unit = target.unit_in(snapshot)
         if not snapshot.has_systemd:
             return "systemd does not run here"
         if target.pid is not None and not unit:
@@ -62,7 +62,7 @@ class RestartService(Usual):
 
     def fields(self, snapshot: HostSnapshot, target: Target, policy: Policy) -> list[Field]:
         """The service, those that are down first, and whether it may run."""
-        meant = _meant(snapshot, target)
+        meant = target.unit_in(snapshot)
         listed = sorted(
             (unit for unit in snapshot.units if not _misnamed(unit.name, policy)),
             key=lambda unit: (unit.name != meant, unit.active_state != "failed", unit.name),
@@ -101,7 +101,7 @@ class RestartService(Usual):
 
     def suggest(self, kill: OomKill, snapshot: HostSnapshot) -> Params | None:
         """Offer to start the victim's service where it stayed down; never one that systemd has brought back."""
-        name = _service_of(kill.task_memcg or "")
+        name = scores.unit_of(kill.task_memcg)
         unit = next((unit for unit in snapshot.units if unit.name == name), None)
         if unit is None or _misnamed(name, Policy()) or not _stayed_down(unit, kill):
             return None
@@ -237,24 +237,6 @@ class RestartService(Usual):
         elif unit.n_restarts:
             found.append(f"it has died since: systemd restarted it {unit.n_restarts} times (NRestarts)")
         return found
-
-
-def _meant(snapshot: HostSnapshot, target: Target) -> str:
-    """The unit that a person asked about: by name, or as that of a process."""
-    if target.unit or target.pid is None:
-        return target.unit
-    process = next((one for one in snapshot.processes if one.pid == target.pid), None)
-    return _service_of(process.cgroup or "") if process else ""
-
-
-def _service_of(cgroup: str) -> str:
-    """The service of this host's systemd that a cgroup lies in; "" for that of a container or of a user."""
-    for part in cgroup.strip("/").split("/"):
-        if part.endswith(".service"):
-            return part
-        if not part.endswith(".slice"):
-            return ""
-    return ""
 
 
 def _misnamed(unit: str, policy: Policy) -> str:

@@ -12,6 +12,7 @@ from oombot.details import Look
 from oombot.model import HostSnapshot, Json, OomKill
 from oombot.proposals import Check, Exhibit, Lasts, Plan, Risk, Step
 from oombot.rights import Policy
+from oombot.scores import unit_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +49,11 @@ class Target:
     pid: int | None = None
     start_ticks: int | None = None
     unit: str = ""
+
+    def unit_in(self, snapshot: HostSnapshot) -> str:
+        """The unit that is meant, by its name or as that of the process; "" where there is none."""
+        process = next((one for one in snapshot.processes if one.pid == self.pid), None)
+        return self.unit or (unit_of(process.cgroup) if process is not None else "")
 
 
 class Usual:

@@ -133,7 +133,8 @@ def test_nobody_else_is_offered(path: str | None, name: str) -> None:
         (Target(unit="api.service"), ""),
         (Target(pid=4242), ""),
         (Target(), ""),
-        (Target(pid=9), "belongs to no service"),
+        (Target(pid=8), "belongs to no service"),
+        (Target(pid=9), "restart them where they were started"),
         (Target(unit="ssh.service"), "protected"),
         (Target(unit="docker-abc.scope"), "restart them where they were started"),
         (Target(unit="system.slice"), "is no service"),
@@ -141,7 +142,8 @@ def test_nobody_else_is_offered(path: str | None, name: str) -> None:
 )
 def test_unfit(target: Target, why: str) -> None:
     """It is offered for services only, and says why not."""
-    snapshot = a_snapshot(a_process(4242), a_process(9, cgroup="/init.scope"), has_systemd=True)
+    others = (a_process(8, cgroup="/kubepods/pod1/api.service"), a_process(9, cgroup="/init.scope"))
+    snapshot = a_snapshot(a_process(4242), *others, has_systemd=True)
     found = REMEDIATION.unfit(snapshot, target, Policy())
     assert why in found if why else not found
     assert "systemd does not run" in REMEDIATION.unfit(replace(snapshot, has_systemd=False), target, Policy())
