@@ -58,6 +58,8 @@ def looked(question: Any, site: Site) -> dict[str, Any]:
     for part in parts:
         try:
             said[part] = LOOKS[part](site, names)
+            if part == "unit" and not names["cgroup"]:
+                names["cgroup"] = said[part]["control_group"]  # systemd need not be asked again
         except (StepError, RefusedError, OSError, ValueError, KeyError, IndexError) as error:
             said[part] = None
             said["problems"].append(f"{part} could not be read: {error or type(error).__name__}"[:500])
