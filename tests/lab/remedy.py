@@ -21,6 +21,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from oombot import installation
 from tests.forms import fill_in
 from tests.lab.machine import Machine
 from tests.lab.product import Product
@@ -177,6 +178,17 @@ async def surgery_on(
     if through == "page":
         await product.start()
     return Surgery(product=product, machine=machine, through=through)
+
+
+async def answers(machine: Machine, *steps: tuple[str, ...]) -> list[dict[str, Any]]:
+    """What the act helper, sent along, answers to each of these as a plan of its own, one after the other."""
+    plans = [
+        {"op": "run", "id": f"lab-{number}", "steps": [{"do": step}]} for number, step in enumerate(steps)
+    ]
+    calls = "".join(f"main({json.dumps(plan)!r})\n" for plan in plans)
+    program = f"SOURCE = {installation.act_source()!r}\nexec(SOURCE)\n{calls}"
+    said = await machine.run("python3", "-I", "-", stdin=program.encode(), timeout_s=300)
+    return [json.loads(line) for line in said.splitlines()]
 
 
 # ---------------------------------------------------------------------- as before

@@ -1,14 +1,10 @@
 """restart_service and drop_caches on real machines: real services that stand, die again, and a real kernel's caches."""
 
-import json
-from typing import Any
-
 import pytest
 
-from oombot import helper_call, installation
 from tests.lab.machine import Machine
 from tests.lab.product import Product
-from tests.lab.remedy import RefusedError, as_it_is, differences, surgery_on
+from tests.lab.remedy import RefusedError, answers, as_it_is, differences, surgery_on
 
 # stands as long as its file is there; else it dies after a moment
 SERVICE = (
@@ -141,22 +137,13 @@ async def test_words_of_an_attacker(debian13: Machine) -> None:
     alias = "cd /etc/systemd/system; ln -s up.service other.service; ln -s /dev/null masked.service"
     await debian13.sh(f"{alias}; systemctl daemon-reload")
     before, run = await as_it_is(debian13), await shown(debian13, up)
-    for number, words in enumerate(ATTACKS):
-        said = await act(debian13, f"lab-attack-{number}", words)
-        assert said["status"] == "refused", said
-    for number, unit in enumerate(("up.service", "other.service", "masked.service", "none.service")):
-        was = "f" * 32 if unit == "up.service" else run
-        words = ("restart-unit", "--unit", unit, "--was", was, "--active", "active")
-        said = await act(debian13, f"lab-alone-{number}", words)
-        assert (said["status"], said["steps"][0].get("untouched")) == ("failed", True), said
+    alone = [
+        ("restart-unit", "--unit", unit, "--was", was, "--active", "active")
+        for unit, was in ((up, "f" * 32), *((f"{name}.service", run) for name in ("other", "masked", "none")))
+    ]
+    said = await answers(debian13, *ATTACKS, *alone)
+    assert [one for one in said[: len(ATTACKS)] if one["status"] != "refused"] == []
+    for one in said[len(ATTACKS) :]:
+        assert (one["status"], one["steps"][0].get("untouched")) == ("failed", True), one
     assert differences(before, await as_it_is(debian13)) == []
     assert await shown(debian13, up) == run
-
-
-async def act(machine: Machine, name: str, words: tuple[str, ...]) -> dict[str, Any]:
-    """Ask the act helper, sent along, as root."""
-    request = {"op": "run", "id": name, "steps": [{"do": list(words)}]}
-    command = helper_call.act("sent", installation.act_source(), request)
-    said = await machine.run(*command.argv, stdin=command.stdin.encode(), timeout_s=300)
-    answer: dict[str, Any] = json.loads(said)
-    return answer

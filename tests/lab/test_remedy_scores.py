@@ -2,16 +2,14 @@
 
 import asyncio
 import contextlib
-import json
 import time
 from typing import Any
 
 import pytest
 
-from oombot import helper_call, installation
-from tests.lab.machine import Machine
+from tests.lab.machine import Killed, Machine
 from tests.lab.product import Product
-from tests.lab.remedy import RefusedError, as_it_is, differences, surgery_on
+from tests.lab.remedy import RefusedError, answers, as_it_is, differences, surgery_on
 from tests.lab.shell import ShellError
 
 # a shell with a child: two processes of one service
@@ -77,20 +75,19 @@ async def test_the_next_real_victim_is_the_predicted_one(debian: Machine, produc
     assert f"On the whole host, next victim: python3 ({large}) → python3 ({small})" in done.plan["effect"]
     await debian.write("/run/eater.py", EATER)
     await debian.sh("systemd-run -q --unit=eater -p OOMScoreAdjust=-999 python3 -S -E /run/eater.py")
-    await killed_one(debian)
-    first = (await debian.killed())[0]
+    first = await first_killed(debian)
     assert (first.pid, first.memcg) == (small, False)
     _, said, fault = await product.oombot("undo", done.id, "--yes")
     assert f"Process {small} is not running" in said + fault
 
 
-async def killed_one(machine: Machine, *, within_s: float = 400) -> None:
-    """Wait for a kill; a machine short of memory may lose our connection."""
+async def first_killed(machine: Machine, *, within_s: float = 400) -> Killed:
+    """Wait for a kill in the journal; a machine short of memory may lose our connection."""
     deadline = time.monotonic() + within_s
     while time.monotonic() < deadline:
         with contextlib.suppress(ShellError):
-            if await machine.oom_kills():
-                return
+            if found := await machine.killed():
+                return found[0]
         await asyncio.sleep(0.5)
     raise AssertionError(f"{machine.kind} killed nobody within {within_s:.0f} s")
 
@@ -173,23 +170,12 @@ ATTACKS = (
 async def test_words_and_links_of_an_attacker(debian13: Machine) -> None:
     """The real helper refuses them and follows no link: nothing of the machine changes."""
     await serve(debian13, "web")
-    linked = "cd /etc/systemd/system; cp web.service linked.service; ln -s /root linked.service.d"
-    await debian13.sh(f"{linked}; systemctl daemon-reload")
+    link = "cd /etc/systemd/system; cp web.service linked.service; ln -s /root linked.service.d"
+    await debian13.sh(f"{link}; systemctl daemon-reload")
     before = await as_it_is(debian13)
-    for number, words in enumerate(ATTACKS):
-        said = await act(debian13, f"lab-attack-{number}", words)
-        assert said["status"] == "refused", said
-    good = ("--was", "ABSENT", "--had", "0", "--value", "5", "--tag", "lab-request")
-    said = await act(debian13, "lab-linked", ("write-adjust", "--unit", "linked.service", *good))
-    assert (said["status"], said["steps"][0].get("untouched")) == ("failed", True), said
+    linked = ("write-adjust", "--unit", "linked.service", *WRITE[3:], "--value", "5", "--tag", "t")
+    *refused, left = await answers(debian13, *ATTACKS, linked)
+    assert [said for said in refused if said["status"] != "refused"] == []
+    assert (left["status"], left["steps"][0].get("untouched")) == ("failed", True), left
     assert differences(before, await as_it_is(debian13)) == []
     assert await debian13.sh("ls -A /root | grep oombot.conf", check=False) == ""
-
-
-async def act(machine: Machine, name: str, words: tuple[str, ...]) -> dict[str, Any]:
-    """Ask the act helper, sent along, as root."""
-    request = {"op": "run", "id": name, "steps": [{"do": list(words)}]}
-    command = helper_call.act("sent", installation.act_source(), request)
-    said = await machine.run(*command.argv, stdin=command.stdin.encode(), timeout_s=300)
-    answer: dict[str, Any] = json.loads(said)
-    return answer
