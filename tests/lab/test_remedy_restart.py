@@ -24,7 +24,8 @@ async def serve(machine: Machine, name: str, *, stands: bool, more: str = "") ->
     await machine.sh(
         f"{'touch' if stands else 'rm -f'} /run/{name}; systemctl daemon-reload; systemctl start {unit}"
     )
-    await machine.sh(f"until [ $(systemctl show -P ActiveState {unit}) = {state} ]; do sleep 0.3; done")
+    stood = f"until [ $(systemctl show -P ActiveState {unit}) = {state} ]; do sleep 0.3; done"
+    await machine.sh(stood, timeout_s=300)
     return unit
 
 
@@ -86,10 +87,12 @@ async def test_caches_are_dropped_and_reclaimed(debian: Machine, product: Produc
     """The kernel counts the drop; a unit gives back what it holds of cache, and no other one is touched."""
     await debian.write("/etc/systemd/system/reader.service", READER)
     await debian.sh(
-        "dd if=/dev/zero of=/var/tmp/big bs=1M count=80 2>/dev/null; sync; echo 1 >/proc/sys/vm/drop_caches"
+        "dd if=/dev/zero of=/var/tmp/big bs=1M count=80 2>/dev/null; sync; echo 1 >/proc/sys/vm/drop_caches",
+        timeout_s=300,
     )
     await debian.sh(
-        "systemctl daemon-reload; systemctl start reader; until [ -e /run/read ]; do sleep 0.3; done"
+        "systemctl daemon-reload; systemctl start reader; until [ -e /run/read ]; do sleep 0.3; done",
+        timeout_s=300,
     )
     surgery = await surgery_on(product, debian)
     before, file = await as_it_is(debian), "/sys/fs/cgroup/system.slice/reader.service/memory.current"

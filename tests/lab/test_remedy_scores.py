@@ -35,7 +35,7 @@ async def serve(machine: Machine, name: str) -> None:
 async def members(machine: Machine, name: str) -> list[int]:
     """The processes of a service, once there are two."""
     file = f"/sys/fs/cgroup/system.slice/{name}.service/cgroup.procs"
-    said = await machine.sh(f"until [ $(wc -l <{file}) = 2 ]; do sleep 0.2; done; cat {file}")
+    said = await machine.sh(f"until [ $(wc -l <{file}) = 2 ]; do sleep 0.2; done; cat {file}", timeout_s=300)
     return [int(pid) for pid in said.split()]
 
 
