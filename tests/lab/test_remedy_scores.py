@@ -60,7 +60,7 @@ async def hold(machine: Machine, name: str, mib: int) -> int:
 
 async def test_the_next_real_victim_is_the_predicted_one(debian: Machine, product: Product) -> None:
     """Live, there and back; then the kernel, out of memory, takes the one that the plan has named before any other."""
-    large, small = await hold(debian, "large", 140), await hold(debian, "small", 60)
+    large, small = await hold(debian, "large", 100), await hold(debian, "small", 50)
     surgery = await surgery_on(product, debian)
     before = await as_it_is(debian)
     start = (await debian.sh(f"cut -d' ' -f22 /proc/{small}/stat")).strip()
