@@ -146,7 +146,7 @@ class OomScoreAdjustUnit(Usual):
         if params.value is not None:
             comms = {member.comm for member in unit.members}
             checks += scores.value_checks(params.value, comms, unit.name, policy)
-        checks.append(scores.exposed(snapshot, _aims(params, seen), policy))
+        checks.append(_exposed(params, seen, policy))
         checks += guards.waiting(seen.details, "daemon-reload", in_files=True)
         return checks + (_restart_checks(seen, policy) if params.restart else [])
 
@@ -312,6 +312,12 @@ def _file_checks(params: Params, seen: Seen) -> list[Check]:
 def _decides(text: str | None) -> bool:
     """Whether a drop-in sets the score; one that was not read may."""
     return text is None or re.search(r"^\s*OOMScoreAdjust\s*=", text, re.MULTILINE) is not None
+
+
+def _exposed(params: Params, seen: Seen, policy: Policy) -> Check:
+    """That no protected unit becomes the next victim; the way back to what was there before only warns of it."""
+    check = scores.exposed(seen.snapshot, _aims(params, seen), policy)
+    return replace(check, ok=None) if params.value is None and check.ok is False else check
 
 
 def _members(seen: Seen) -> list[Check]:

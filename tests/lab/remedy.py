@@ -120,7 +120,9 @@ class Surgery:
         if self.through == "page":
             await self._press("undo", operation.id)
         else:
-            await self._oombot("undo", operation.id, "--yes", check=False)
+            status, said, fault = await self.product.oombot("undo", operation.id, "--yes", within_s=WITHIN_S)
+            if status and set(self._ids()) == known:
+                raise RefusedError(f"{said}\n{fault}")
         await self.product.until(lambda: set(self._ids()) - known, within_s=WITHIN_S, what="the undo")
         [made] = set(self._ids()) - known
         undoing = self.request(made)
