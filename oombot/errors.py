@@ -31,11 +31,16 @@ class OombotError(Exception):
 
     temporary = False
     fix = ""
+    who = ""
 
-    def __init__(self, message: str = "", *, fix: str = "") -> None:
-        """Take the sentence shown to the person and the command that mends it; the docstring stands in."""
+    def __init__(self, message: str = "", *, fix: str = "", who: str = "") -> None:
+        """Take the sentence shown to the person and the command that mends it; the docstring stands in.
+
+        `who` is the Slack user who stands behind it, apart from the sentence, in which every name is plain text.
+        """
         super().__init__(message or (type(self).__doc__ or "").splitlines()[0])
         self.fix = fix or type(self).fix
+        self.who = who
 
 
 class ConfigError(OombotError):

@@ -45,7 +45,7 @@ def waiting(details: Details, act: str, *, but: str = "", in_files: bool = False
     """
     kernel = details.kernel
     if kernel is not None and kernel.cgroup_version == 1:
-        return [Check(ok=True, text=f"no {act} arms a kill: cgroup v1 takes limits at once")]
+        return [Check(ok=True, text=f"{act} kills nobody by the way: cgroup v1 takes limits at once")]
     if details.pending is None:
         return [Check(ok=False, text=f"it is not known whether a {act} would arm a kill of another unit")]
     others = [one for one in details.pending if one.unit != but and (in_files or not one.in_files)]
@@ -58,7 +58,9 @@ def waiting(details: Details, act: str, *, but: str = "", in_files: bool = False
         )
         for one in others
     ]
-    return said or [Check(ok=True, text=f"no {act} arms a kill: no memory limit of another unit waits")]
+    return said or [
+        Check(ok=True, text=f"{act} kills nobody by the way: no memory limit of another unit waits to be set")
+    ]
 
 
 def _wanted(one: PendingChange) -> str:

@@ -115,6 +115,8 @@ def short_about(size_b: int | None) -> str:
     """A size that was measured, about: 413 MiB."""
     if size_b is None:
         return "no limit"
+    if size_b < 10 * MIB:
+        return f"{size_b / 1024:.0f} KiB"
     return f"{size_b / MIB:.0f} MiB" if size_b < 10240 * MIB else f"{size_b / (1024 * MIB):.1f} GiB"
 
 

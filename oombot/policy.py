@@ -98,17 +98,20 @@ def approvals(settings: Settings, of: Case) -> int:
     return max((rule.approvals for rule in matching(settings, of) if not rule.deny), default=1)
 
 
-def approver_ids(settings: Settings, of: Case) -> tuple[str, ...]:
+def approver_ids(settings: Settings, of: Case, *, requester: str = "") -> tuple[str, ...]:
     """Who may approve, for the card: user groups first; empty means nobody.
 
-    Where several rules match, only who stands in each of them: members of groups can not be told apart here.
+    Who asked is left out where a second person has to approve. Where several rules match, only who stands in each of
+    them: members of groups can not be told apart here.
     """
-    allowing = [rule.approve for rule in matching(settings, of) if not rule.deny]
+    allowing = [rule for rule in matching(settings, of) if not rule.deny]
     if not allowing:
         return ()
-    ids = [(*people.groups, *people.users) for people in allowing]
+    ids = [(*rule.approve.groups, *rule.approve.users) for rule in allowing]
     common = [one for one in ids[0] if all(one in others for others in ids[1:])]
-    return tuple(dict.fromkeys(common or [one for some in ids for one in some]))
+    named = dict.fromkeys(common or [one for some in ids for one in some])
+    own = all(rule.own for rule in allowing)
+    return tuple(one for one in named if own or one != requester)
 
 
 def group_ids(policy: Policy) -> tuple[str, ...]:

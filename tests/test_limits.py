@@ -11,6 +11,15 @@ MIB, GIB = 1 << 20, 1 << 30
 
 
 @pytest.mark.parametrize(
+    ("size", "said"),
+    [(None, "no limit"), (204 << 10, "204 KiB"), (413 * MIB, "413 MiB"), (64 * GIB, "64.0 GiB")],
+)
+def test_what_was_measured_is_never_rounded_to_nothing(size: int | None, said: str) -> None:
+    """A small unit holds so many KiB, and not 0 MiB."""
+    assert limits.short_about(size) == said
+
+
+@pytest.mark.parametrize(
     ("text", "size"),
     [
         ("512M", 512 * MIB),

@@ -148,6 +148,14 @@ def test_what_can_not_be_limited_is_said_before_the_form(target: Target, said: s
     assert bool(found) is bool(said)
 
 
+@pytest.mark.parametrize("state", ["inactive", "failed"])
+def test_a_unit_that_is_down_is_started_first(state: str) -> None:
+    """The menu says so, and not only the refusal of a form that was filled in for nothing."""
+    down = nouns.unit("api.service", active_state=state)
+    found = REMEDIATION.unfit(replace(host(), units=(down,)), Target(unit="api.service"), Policy())
+    assert found == f"api.service is not running ({state}): start it first"
+
+
 def test_it_takes_systemd() -> None:
     """Without systemd there are no units."""
     assert "systemd" in REMEDIATION.unfit(replace(host(), has_systemd=False), Target(), Policy())

@@ -148,6 +148,17 @@ def test_approvers_are_mentions() -> None:
     assert policy.approver_ids(given("{}"), AMBER) == ()
 
 
+@pytest.mark.parametrize(
+    ("second_person", "named"), [("always", (BEN,)), ("red", (ADA, BEN)), ("never", (ADA, BEN))]
+)
+def test_who_asked_is_no_approver_where_a_second_person_has_to_be(
+    second_person: str, named: tuple[str, ...]
+) -> None:
+    """The card does not call the one who asked to approve what the policy would refuse them."""
+    rules = given(f"{{approvers: {{users: [{ADA}, {BEN}]}}, second_person: {second_person}}}")
+    assert policy.approver_ids(rules, AMBER, requester=ADA) == named
+
+
 RESTARTING = Step(why="restart it", do=Command(argv=("restart-unit",), sudo=True), undo=None, by_hand="")
 RESTART = {"remediation": "restart_service", "unit": "a.service", "steps": (RESTARTING,)}
 

@@ -147,6 +147,7 @@ def _console() -> Console:
 
 def _told(error: OombotError, status: int) -> int:
     lines = [*error.problems] if isinstance(error, ConfigError) else [str(error)]
+    lines += [f"it was {error.who}"] if error.who else []
     for line in [*lines, *([f"fix: {error.fix}"] if error.fix else [])]:
         sys.stderr.write(f"oombot: {plain(line)}\n")
     return status

@@ -178,17 +178,18 @@ class Cards:
         await self._ctx.store.put_messages([draft])
         self._ctx.wake.set()
 
-    async def offers(self, incident: Incident, snapshot: HostSnapshot) -> list[Offer]:
+    async def offers(self, incident: Incident, snapshot: HostSnapshot, *, only: str = "") -> list[Offer]:
         """What remediations suggest for this kill and could do right now, each proved by a whole plan.
 
-        What mends the cause comes before a mitigation, and the lesser risk before the greater.
+        What mends the cause comes before a mitigation, and the lesser risk before the greater. With `only` no other
+        remedy is looked at, since each look is a visit to the host.
         """
         known = self._proved.get(incident.host)
         if known is None or known[0] is not snapshot:
             known = self._proved[incident.host] = (snapshot, {})
         found = []
         for name, remediation in self._ctx.remediations.items():
-            params = remediation.suggest(incident.kill, snapshot)
+            params = remediation.suggest(incident.kill, snapshot) if only in ("", name) else None
             if params is not None:
                 try:
                     if (name, params) not in known[1]:

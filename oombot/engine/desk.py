@@ -173,10 +173,7 @@ class Desk:
         incident = await self._incident(incident_id)
         await self.people.check(visit.person)
         snapshot = await self.readings.now(incident.host, asked=True)
-        offers = await self.cards.offers(incident, snapshot)
-        found = [
-            offer for offer in offers if remedy in ("", offer.remediation)
-        ]  # "": a card of an older oombot
+        found = await self.cards.offers(incident, snapshot, only=remedy)  # "": a card of an older oombot
         if not found:
             raise RefusedError(
                 "The host has changed: there is nothing to suggest any more. Nothing was proposed."
@@ -251,7 +248,7 @@ class Desk:
             try:
                 await act
             except OombotError as error:
-                await visit.say(self.context.views.notice(str(error), fix=error.fix), False)
+                await visit.say(self.context.views.notice(str(error), fix=error.fix, who=error.who), False)
             except Exception as error:
                 self.context.log(person=visit.person.user_id).exception("desk_failed")
                 await visit.say(

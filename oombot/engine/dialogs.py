@@ -137,7 +137,7 @@ class Dialogs:
             )
             view = views.notice(f"Proposed: {request.plan.title}. The plan is in the channel.")
         except OombotError as error:
-            view = views.notice(str(error), fix=error.fix)
+            view = views.notice(str(error), fix=error.fix, who=error.who)
         except Exception as error:
             self.context.log(person=person.user_id).exception("propose_failed")
             view = views.notice(

@@ -26,7 +26,9 @@ def plan_draft(context: Context, request: Request, *, stale_of: str | None = Non
         view = context.views.plan(
             request,
             mode=context.settings.mode,
-            approvers=policy.approver_ids(context.settings, policy.case(context.settings, request.plan)),
+            approvers=policy.approver_ids(
+                context.settings, policy.case(context.settings, request.plan), requester=request.requester
+            ),
             now_s=context.clock(),
             stale_of=stale_of,
         )

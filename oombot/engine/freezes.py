@@ -35,7 +35,8 @@ class Freezes:
         if not await self._ctx.store.freeze(freeze, self._audit(person, "freeze", reason=said)):
             standing = await self._ctx.store.frozen()
             raise AlreadyDecidedError(
-                f"Changes are frozen already{sentence(standing) if standing else ''}. Your command changed nothing."
+                f"Changes are frozen already{_why(standing) if standing else ''}. Your command changed nothing.",
+                who=standing.person if standing else "",
             )
         await self._tell(
             "Changes are frozen",
@@ -89,10 +90,11 @@ class Freezes:
             event="held_back",
             state_from=state,
             state_to=state,
-            why=f"frozen{sentence(freeze)}",
+            why=f"frozen by {freeze.person or 'a file'}{_why(freeze)}",
         )
         await self._ctx.store.add_audit(held)
-        raise RefusedError(f"Changes are frozen{sentence(freeze)}. Nothing was run.", fix="/oom unfreeze")
+        said = f"Changes are frozen{_why(freeze)}. Nothing was run."
+        raise RefusedError(said, fix="/oom unfreeze", who=freeze.person)
 
     @staticmethod
     def _since(freeze: Freeze) -> float:
@@ -120,7 +122,5 @@ class Freezes:
         )
 
 
-def sentence(freeze: Freeze) -> str:
-    """By whom and why, to go on with after `frozen`."""
-    who = f" by <@{freeze.person}>" if freeze.person else ""
-    return f"{who} ({freeze.reason})" if freeze.reason else who
+def _why(freeze: Freeze) -> str:
+    return f" ({freeze.reason})" if freeze.reason else ""

@@ -84,13 +84,15 @@ class Rechecks:
             else:
                 ruling = await self._people.may_approve(of, voter, requester=request.requester)
             if not ruling.allowed:
-                raise NotApproverError(f"<@{voter.user_id}> approved it, and now: {ruling.rule}")
+                raise NotApproverError(
+                    f"an approval does not count any more: {ruling.rule}", who=voter.user_id
+                )
         needed = 1 if back else policy.approvals(self._ctx.settings, of)
         if len(voters) < needed:
             raise NotApproverError(f"it needs {needed} approvals by now, and has {len(voters)}")
         asked = await self._people.may_ask(of, self._asker(request))
         if not asked.allowed:
-            raise NotApproverError(f"<@{request.requester}> asked for it, and now: {asked.rule}")
+            raise NotApproverError(f"who asked for it may not any more: {asked.rule}", who=request.requester)
         await self._freezes.check(request, "oombot")
 
     def limit(self, request: Request, ran_since: Sequence[tuple[float, Request]]) -> str:

@@ -293,8 +293,8 @@ class Remedies:
         request = await self._ctx.store.request(request_id)
         if request is None:
             return AlreadyDecidedError()
-        who = f" by <@{request.approver}>" if request.approver else ""
-        return AlreadyDecidedError(f"This request {SAID[request.state]}{who}; your press changed nothing.")
+        said = f"This request {SAID[request.state]}; your press changed nothing."
+        return AlreadyDecidedError(said, who=request.approver or "")
 
     async def _refused(self, request: Request, person: Person, why: str, **data: Any) -> None:
         audit = self._audit(

@@ -67,7 +67,7 @@ class MemoryMax(Usual):
         if not snapshot.has_systemd:
             return "the host does not run systemd, which holds the limits of units"
         if target.unit:
-            return caps.why_not(target.unit)
+            return caps.why_not(target.unit) or _down(target.unit, snapshot)
         path = next((p.cgroup for p in snapshot.processes if p.pid == target.pid), None)
         found = workload(path)
         if target.pid is not None and found.unit is None:
@@ -294,6 +294,14 @@ def _units(snapshot: HostSnapshot, policy: Policy) -> list[str]:
     names = {name: size for name, size in (running | slices).items() if is_unit(name)}
     fit = [name for name in names if not caps.why_not(name) and not guards.is_protected(name, policy)]
     return sorted(fit, key=lambda name: (-names[name], name))
+
+
+def _down(name: str, snapshot: HostSnapshot) -> str:
+    """Why a unit that does not run can not be limited yet; "" where it runs or was not read."""
+    unit = next((unit for unit in snapshot.units if unit.name == name), None)
+    if unit is None or unit.active_state not in ("inactive", "failed"):
+        return ""
+    return f"{name} is not running ({unit.active_state}): start it first"
 
 
 def digest(texts: Mapping[str, str | None]) -> str:

@@ -217,9 +217,9 @@ class Views:
         return self.render("put_back", contexts.PutBack(request=request, plan=request.plan, at_s=at_s))
 
     # ------------------------------------------------------------ words for one person
-    def notice(self, text: str, fix: str = "") -> dict[str, Any]:
-        """Say one sentence, and how to mend it."""
-        return self.render("notice", contexts.Notice(sentence=text, fix=fix))
+    def notice(self, text: str, fix: str = "", who: str = "") -> dict[str, Any]:
+        """Say one sentence, who stands behind it, and how to mend it."""
+        return self.render("notice", contexts.Notice(sentence=text, fix=fix, who=who))
 
     def facts(self, title: str, facts: Sequence[Fact], *, note: str = "") -> dict[str, Any]:
         """Answer one person with a short list."""

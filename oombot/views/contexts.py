@@ -113,10 +113,11 @@ class Report:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Notice:
-    """One sentence for one person, and the fix."""
+    """One sentence for one person, the fix, and who stands behind it."""
 
     sentence: str
     fix: str
+    who: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

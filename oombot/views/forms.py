@@ -11,10 +11,10 @@ _OPTIONS: Final = 100  # of a menu in Slack
 _VALUE: Final = 150  # characters of an option's value
 _TARGETS: Final = 20
 DURATIONS: Final = (
-    Option(value="900", label="15 minutes, then put back"),
-    Option(value="7200", label="2 hours, then put back"),
-    Option(value="28800", label="8 hours, then put back"),
-    Option(value="86400", label="1 day, then put back"),
+    Option(value="900", label="15 minutes"),
+    Option(value="7200", label="2 hours"),
+    Option(value="28800", label="8 hours"),
+    Option(value="86400", label="1 day"),
 )
 
 

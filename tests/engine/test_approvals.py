@@ -126,10 +126,11 @@ async def test_anybody_freezes_and_approvers_unfreeze(tmp_path: Path, parts: dic
         request = await engine.propose()
         freeze = await engine.remedies.freeze(CLEO, "  a\nstorm ")
         assert (freeze.person, freeze.reason) == (CLEO.user_id, "a storm")
-        with pytest.raises(AlreadyDecidedError, match=r"frozen already by <@U0CLEO003> \(a storm\)"):
+        with pytest.raises(AlreadyDecidedError, match=r"frozen already \(a storm\)") as again:
             await engine.remedies.freeze(BEN, "again")
-        with pytest.raises(RefusedError, match=r"frozen by <@U0CLEO003> \(a storm\). Nothing was run"):
+        with pytest.raises(RefusedError, match=r"frozen \(a storm\). Nothing was run") as frozen:
             await engine.remedies.approve(request.id, BEN)
+        assert again.value.who == frozen.value.who == CLEO.user_id
         with pytest.raises(NotApproverError, match="Only an approver may end a freeze"):
             await engine.remedies.unfreeze(CLEO)
         assert [held.id for held in await engine.remedies.unfreeze(BEN)] == [request.id]

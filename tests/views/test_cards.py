@@ -357,7 +357,7 @@ def test_a_plan_without_undo_says_so(views, nouns):
 @pytest.mark.parametrize(
     ("state", "said"),
     [
-        ("approved", "⏳ running, approved by <@U0BEN0002>"),
+        ("approved", "⏳ approved by <@U0BEN0002>; the host is looked at once more before it runs"),
         ("running", "⏳ running, approved by <@U0BEN0002>"),
         ("verified", "✅ done and verified"),
         ("unverified", "⚠️ run, but what came of it is not known (unverified)"),
@@ -414,6 +414,14 @@ def test_a_note_stands_for_the_thread(views, nouns):
     assert "the mode is propose now" in noted
     assert "see the thread" not in noted
     assert "see the thread" in words(views.decided(request, now_s=nouns.NOW_S))
+
+
+def test_a_notice_names_who_stands_behind_it(views):
+    """The person is a mention of their own, and what stands in the sentence stays text."""
+    view = views.notice("Frozen (<@U0ADA0001>).", "/oom unfreeze", who="U0BEN0002")
+    assert "It was <@U0BEN0002>." in words(view)
+    assert "It was <@U0BEN0002>." in view["text"]
+    assert "<@U0ADA0001>" not in words(view)
 
 
 def test_outcome_keeps_its_time(views, nouns):
