@@ -16,7 +16,7 @@ UNIT = "[Service]\nExecStart=/bin/sleep infinity\n[Install]\nWantedBy=multi-user
 async def quiet(machine: Machine) -> None:
     """A real unit that comes back after a reboot."""
     await machine.write("/etc/systemd/system/quiet.service", UNIT)
-    await machine.sh("systemctl daemon-reload; systemctl enable -q --now quiet.service")
+    await machine.sh("systemctl daemon-reload; systemctl enable -q --now quiet.service", timeout_s=300)
 
 
 async def high(machine: Machine) -> str:
