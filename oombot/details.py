@@ -93,6 +93,7 @@ class UnitDetails:
     files: tuple[
         UnitFile, ...
     ] = ()  # our drop-in and later ones; those that `systemctl set-property` writes, kept and runtime
+    folders: tuple[str, ...] = ()  # those in which `systemctl set-property` writes, as far as they are there
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

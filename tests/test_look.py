@@ -88,6 +88,10 @@ def test_the_files_that_decide_are_told_with_their_text(machine):
     )
     unit = look(machine, "unit", unit="web.service").unit
     assert unit.need_daemon_reload
+    assert [path for path in unit.folders if path.startswith("/run/systemd/system.control")] == [
+        "/run/systemd/system.control",
+        "/run/systemd/system.control/web.service.d",
+    ]
     assert [one for one in unit.files if one.text is not None] == [
         UnitFile(path="/etc/systemd/system/web.service.d/60-oombot.conf", text="# ours\n[Service]\n"),
         UnitFile(

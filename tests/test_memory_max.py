@@ -255,6 +255,14 @@ def test_nobody_is_throttled_on_a_guess(fields: dict[str, Any]) -> None:
 # ---------------------------------------------------------------- the way back
 
 
+def test_undo_leaves_the_folders_that_stood() -> None:
+    """What set-property need not make, the way back does not take away."""
+    folders = ("/etc/systemd/system.control", "/etc/systemd/system.control/api.service.d")
+    undo = planned(GOOD, host(unit=a_unit(folders=folders))).steps[0].undo
+    assert undo is not None
+    assert undo.argv[-2:] == ("--stood", "control,control/unit")
+
+
 def test_undo_carries_the_old_files() -> None:
     """The texts that stood there go along, and belong to what is approved."""
     files = unit_files(**{"etc/50-MemoryMax.conf": OWN})

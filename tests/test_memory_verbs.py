@@ -96,6 +96,28 @@ def test_limit_is_set_and_put_back(machine: Systemd, lasting: str, path: str) ->
     assert machine.shown(WEB)["NeedDaemonReload"] == "no"
 
 
+@pytest.mark.parametrize("own", ["", "/etc/systemd/system.control", "/run/systemd/system.control"])
+def test_folders_that_stood_there_empty_stay(machine: Systemd, own: str) -> None:
+    """All that was there before is there afterwards, and nothing else."""
+    stood = ["control", "runtime"]  # the machine has both, empty
+    if own:
+        (machine.root / own[1:] / f"{WEB}.d").mkdir()
+        stood.append("control/unit" if own.startswith("/etc") else "runtime/unit")
+    old, before = texts(machine), {path for path in machine.standing() if "system.control" in path}
+    limit(machine, lasting="good")
+    argv = [*words(WEB, {"max": "infinity"}, {"max": str(512 * MIB)}), "--stood", ",".join(stood)]
+    run(RESTORE, machine, argv, json.dumps(old))
+    assert {path for path in machine.standing() if "system.control" in path} == before
+
+
+@pytest.mark.parametrize("stood", ["", "control,", "/etc", "control/../unit", "control\n"])
+def test_folders_are_named_by_their_kind(stood: str) -> None:
+    """A path, or what is none, is refused."""
+    argv = [*words(WEB, {"max": "infinity"}, {"max": "1048576"}), "--stood", stood]
+    with pytest.raises(RefusedError, match="--stood"):
+        RESTORE.words(argv, json.dumps({"control/MemoryMax": None, "runtime/MemoryMax": None}))
+
+
 def test_several_limits_are_one_call(machine: Systemd) -> None:
     """Atomic: systemd takes all or none."""
     new = {"high": str(400 * MIB), "max": str(512 * MIB), "swap-max": "0"}

@@ -91,6 +91,7 @@ def look_unit(site: Site, names: dict[str, str]) -> Any:
         "conflicts": [one for one in _named(said, AGAINST) if one in active],
         "members": members(site, cgroup) if cgroup else [],
         "files": [*(_unit_file(site, path) for path in _paths(name)), *_later(site, name, said)],
+        "folders": [path for path in _folders(name) if os.path.isdir(site.path(path))],
     }
 
 
@@ -169,6 +170,12 @@ def _member(site: Site, pid: int) -> dict[str, Any] | None:
 def _paths(name: str) -> list[str]:
     control = [CONTROL.format(at, name, one) for at in ("/etc", "/run") for one in LIMITS_SET]
     return [OUR_DROP_IN.format(name), *control, *(TRANSIENT.format(name, one) for one in LIMITS_SET)]
+
+
+def _folders(name: str) -> list[str]:
+    """Where set-property writes: each folder of a unit, and what stands above it."""
+    within = {os.path.dirname(path) for path in _paths(name) if path != OUR_DROP_IN.format(name)}
+    return sorted({*within, *map(os.path.dirname, within)})
 
 
 def _unit_file(site: Site, path: str) -> dict[str, Any]:

@@ -57,6 +57,7 @@ SETTING_OF = {option: setting for option, setting, _ in LIMITS}
 FILE_OF = {setting: name for _, setting, name in LIMITS}
 V1_MAX = "memory.limit_in_bytes"
 LIMIT_FORM = r"infinity|0|[1-9][0-9]{0,15}"
+STOOD_FORM = r"[a-z]+(?:/unit)?(?:,[a-z]+(?:/unit)?){0,5}"
 WIDE_UNITS = ("-.slice", "system.slice", "user.slice", "machine.slice", "user-*.slice", "user@*", "kubepods*")
 SET_WITHIN_S = 5.0
 
@@ -93,10 +94,12 @@ def _set_memory_words(words: list[str], stdin: str) -> dict[str, Any]:
 
 
 def _restore_memory_words(words: list[str], stdin: str) -> dict[str, Any]:
-    """`--unit U [--high V --high-was V] [--max …] [--swap-max …]`, and the files as they were as JSON."""
-    found = options("restore-memory", words, {"--unit": WITH_CGROUP, **_limit_forms()})
-    pairs = _limit_pairs("restore-memory", found)
-    return {**pairs, "texts": _old_texts(stdin, tuple(pairs["new"]))}
+    """`--unit U [--high V --high-was V] [--max …] [--swap-max …] [--stood control,control/unit,…]`, the last being
+    the folders that stay when they are empty; and the files as they were as JSON."""
+    forms = {"--unit": WITH_CGROUP, **_limit_forms(), "[--stood]": STOOD_FORM}
+    found = options("restore-memory", words, forms)
+    pairs, stood = _limit_pairs("restore-memory", found), found.get("stood", "")
+    return {**pairs, "texts": _old_texts(stdin, tuple(pairs["new"])), "stood": stood.split(",")}
 
 
 def _old_texts(stdin: str, settings: tuple[str, ...]) -> dict[str, str | None]:
@@ -246,6 +249,7 @@ def restore_memory(
     new: dict[str, str],
     was: dict[str, str],
     texts: dict[str, str | None],
+    stood: list[str],
 ) -> tuple[str, str]:
     """Put limits and files back as they were, where both still are what was set, and none would kill."""
     found = _limited_unit(site, unit)
@@ -266,7 +270,7 @@ def restore_memory(
     with _once_set(unit):
         _set_property(site, unit, new, runtime=True)
         _until_set(site, group, new)
-        _put_back_files(site, unit, texts)
+        _put_back_files(site, unit, texts, stood)
         tell(site, "systemctl", "daemon-reload")
         return _limits_told(before), _limits_told(_until_set(site, group, new))
 
@@ -325,15 +329,17 @@ def _set_property(site: Site, unit: str, new: dict[str, str], *, runtime: bool) 
     tell(site, *words, *(f"{setting}={value}" for setting, value in new.items()))
 
 
-def _put_back_files(site: Site, unit: str, texts: dict[str, str | None]) -> None:
-    """The files of set-property byte for byte; folders that are empty then go as well."""
+def _put_back_files(site: Site, unit: str, texts: dict[str, str | None], stood: list[str]) -> None:
+    """The files of set-property byte for byte; folders that are empty then go as well, but for those that stood."""
     for key, text in texts.items():
         path = limit_path(unit, key)
         if text is None:
             remove_file(site, path)
-            remove_empty_folder(site, os.path.dirname(path))
-            if not key.startswith("transient/"):
-                remove_empty_folder(site, os.path.dirname(os.path.dirname(path)))
+            kind, folder = key.split("/")[0], os.path.dirname(path)
+            if f"{kind}/unit" not in stood:
+                remove_empty_folder(site, folder)
+            if kind not in (*stood, "transient"):
+                remove_empty_folder(site, os.path.dirname(folder))
         else:
             write_file(site, path, text.encode(), make=True)
 

@@ -235,7 +235,9 @@ class MemoryMax(Usual):
         lasting, files = ("--lasting", params.lasting), ("--files", digest(texts))
         stdin = json.dumps(texts, sort_keys=True)
         do = ("set-memory", "--unit", seen.unit.name, *lasting, *_pairs(wanted, live), *files)
+        stood = ",".join(seen.stood())
         undo = ("restore-memory", "--unit", seen.unit.name, *_pairs(live, wanted))
+        undo += ("--stood", stood) if stood else ()
         return [
             Step(
                 why=_why(wanted, live),

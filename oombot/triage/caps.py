@@ -66,6 +66,12 @@ class Limited:
         """One of the files that set-property writes."""
         return f"{FOLDERS[kind]}/{self.unit.name}.d/50-{setting}.conf"
 
+    def stood(self) -> list[str]:
+        """The folders of those files that are there: `control` for the one of all units, `control/unit` for its own."""
+        tops = {kind: FOLDERS[kind] for kind in self.kinds}
+        own = {f"{kind}/unit": f"{top}/{self.unit.name}.d" for kind, top in tops.items()}
+        return [name for name, path in (tops | own).items() if path in self.unit.folders]
+
     def text(self, kind: str, setting: Setting) -> str | None:
         """The text of one of them; None = it is not there."""
         path = self.path(kind, setting)
