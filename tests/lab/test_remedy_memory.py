@@ -31,7 +31,7 @@ async def eaters(machine: Machine, *names: str) -> None:
     for name in names:
         await machine.write(f"/etc/systemd/system/{name}.service", UNIT.format(name))
     units = " ".join(f"{name}.service" for name in names)
-    await machine.sh(f"systemctl daemon-reload; systemctl enable -q --now {units}")
+    await machine.sh(f"systemctl daemon-reload; systemctl enable -q --now {units}", timeout_s=300)
 
 
 async def held_to(machine: Machine, name: str, file: str = "memory.max") -> str:
@@ -39,12 +39,19 @@ async def held_to(machine: Machine, name: str, file: str = "memory.max") -> str:
     return (await machine.sh(f"cat /sys/fs/cgroup/system.slice/{name}.service/{file}")).strip()
 
 
+async def holds(machine: Machine, name: str, mib: int) -> None:
+    """Wait until a unit holds so much."""
+    file = f"/sys/fs/cgroup/system.slice/{name}.service/memory.current"
+    await machine.sh(f"until [ $(cat {file}) -ge {mib << 20} ]; do sleep 0.5; done", timeout_s=300)
+
+
 async def test_limits_are_set_and_undone_byte_for_byte(debian: Machine, product: Product) -> None:
     """Until the next boot, and for good over an administrator's own file: afterwards the machine is as before."""
     await eaters(debian, "api", "db")
     own = "/etc/systemd/system.control/db.service.d/50-MemoryMax.conf"
     await debian.write(own, OWN, "600")
-    await debian.sh("systemctl daemon-reload; systemctl restart db.service")
+    stood = "/run/systemd/system.control/api.service.d"  # empty, and so it is to stay
+    await debian.sh(f"mkdir -p {stood}; systemctl daemon-reload; systemctl restart db.service", timeout_s=300)
     surgery = await surgery_on(product, debian)
     before = await as_it_is(debian)
     for unit, lasting in (("api", "boot"), ("db", "good")):
@@ -75,7 +82,9 @@ async def test_unit_that_runs_over_is_killed_alone(debian: Machine, product: Pro
     """Below the floor no cap is set; above it the unit that grows over it dies, and its neighbours live."""
     await eaters(debian, "api", "db")
     surgery = await surgery_on(product, debian)
-    await debian.sh("echo 60 >/run/eat-api; echo 60 >/run/eat-db; sleep 5")
+    await debian.sh("echo 60 >/run/eat-api; echo 60 >/run/eat-db")
+    for unit in ("api", "db"):
+        await holds(debian, unit, 60)
     with pytest.raises(RefusedError, match=r"at least the floor, 1\.25"):
         await surgery.propose("memory_max", unit="api.service", memory_max="64M")
     assert await held_to(debian, "api") == "max"
@@ -89,6 +98,10 @@ async def test_unit_that_runs_over_is_killed_alone(debian: Machine, product: Pro
         await asyncio.sleep(1)
     [killed] = await debian.killed()
     assert (str(killed.pid), killed.memcg) == (pids[0], True)
+    await debian.sh(
+        "until [ $(systemctl show -P ActiveState api.service) = failed ]; do sleep 0.5; done", timeout_s=300
+    )
+    await holds(debian, "db", 90)
     said = await debian.sh("systemctl show -P MainPID db.service; systemctl show -P Result api.service")
     assert said.split() == [pids[1], "oom-kill"]
 
