@@ -11,6 +11,9 @@ from oombot.proposals import Audit, Freeze, Person, Request
 from oombot.views import Fact
 
 GOES_ON = "What runs already goes on, and so do timers that are set on hosts to put a change back."
+NOTHING_RUNS = (
+    "Nothing of that runs by itself: what still waits needs an approval again, the rest a new plan."
+)
 
 
 class Freezes:
@@ -58,7 +61,7 @@ class Freezes:
         if standing is None or not await self._ctx.store.unfreeze(self._audit(person, "unfreeze")):
             raise AlreadyDecidedError("Changes are not frozen. Your command changed nothing.")
         held = await self._ctx.store.held_back(standing.at_s)
-        count = f"{len(held)} were held back; each needs an approval of its own again." if held else ""
+        count = f"Held back meanwhile: {len(held)}. {NOTHING_RUNS}" if held else ""
         await self._tell(
             "Changes are not frozen any more", [Fact(name="By", value=person.user_id)], note=count
         )

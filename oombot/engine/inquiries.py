@@ -7,7 +7,7 @@ from typing import Final
 
 from oombot import policy
 from oombot.engine.context import Context
-from oombot.engine.freezes import GOES_ON
+from oombot.engine.freezes import GOES_ON, NOTHING_RUNS
 from oombot.engine.people import People
 from oombot.engine.remedies import Remedies
 from oombot.engine.visits import Visit
@@ -70,7 +70,7 @@ class Inquiries:
     async def _unfreeze(self, visit: Visit, _words: Sequence[str]) -> Json:
         held = await self.remedies.unfreeze(visit.person)
         titles = [Fact(name=request.plan.host, value=request.plan.title) for request in held[:SHOWN]]
-        note = "Nothing of what was held back runs by itself: each needs an approval again." if held else ""
+        note = f"Held back meanwhile: {len(held)}. {NOTHING_RUNS}" if held else ""
         return self.context.views.facts("Changes are not frozen any more", titles, note=note)
 
     async def _pending(self, _visit: Visit, _words: Sequence[str]) -> Json:

@@ -138,7 +138,9 @@ async def test_anybody_freezes_and_approvers_unfreeze(tmp_path: Path, parts: dic
         await engine.remedies.approve(request.id, BEN)
         await engine.finish()
         assert await engine.state(request.id) == "verified"
-        assert "a storm" in json.dumps([message.view for message in engine.chat.posted])
+        told = json.dumps([message.view for message in engine.chat.posted])
+        assert "a storm" in told
+        assert "Held back meanwhile: 1. Nothing of that runs by itself" in told
 
 
 async def test_nothing_is_approved_in_a_channel_shared_with_others(
