@@ -185,7 +185,8 @@ async def surgery_on(
 async def answers(machine: Machine, *steps: tuple[str, ...]) -> list[dict[str, Any]]:
     """What the act helper, sent along, answers to each of these as a plan of its own, one after the other."""
     plans = [
-        {"op": "run", "id": f"lab-{number}", "steps": [{"do": step}]} for number, step in enumerate(steps)
+        {"op": "run", "id": f"lab-plan-{number}", "steps": [{"do": step}]}
+        for number, step in enumerate(steps)
     ]
     calls = "".join(f"main({json.dumps(plan)!r})\n" for plan in plans)
     program = f"SOURCE = {installation.act_source()!r}\nexec(SOURCE)\n{calls}"
