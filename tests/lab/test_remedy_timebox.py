@@ -52,9 +52,10 @@ async def test_the_host_puts_it_back_without_the_bot(debian: Machine, product: P
     due = await debian.sh(f"systemctl show -P NextElapseUSecMonotonic oombot-back-{done.id}.timer")
     assert due.strip() not in {"", "infinity"}
     # what the timer starts then, now: five minutes of waiting would show no more
-    await debian.sh(
-        f"systemctl start oombot-back-{done.id}.service; systemctl stop oombot-back-{done.id}.timer"
-    )
+    await debian.sh(f"systemctl start --wait oombot-back-{done.id}.service", timeout_s=300)
+    await debian.sh(f"systemctl stop oombot-back-{done.id}.timer")
+    record = json.loads(await debian.sh(f"cat /var/lib/oombot-helper/{done.id}-back"))
+    assert record["status"] == "done", record
     assert differences(before, await as_it_is(debian)) == []
     assert (await high(debian), await armed(debian)) == ("max", [])
     later(product, done, 310)
