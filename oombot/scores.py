@@ -198,10 +198,13 @@ def next_victims(snapshot: HostSnapshot, adjs: Mapping[int, int]) -> list[str]:
 
 
 def exposed(snapshot: HostSnapshot, adjs: Mapping[int, int], policy: Policy) -> Check:
-    """That no protected unit becomes the next victim that it was not before."""
+    """That no protected unit becomes the next victim that it was not before.
+
+    oombot's own connection does not count: it is gone when the kernel looks, or may be taken.
+    """
     for cgroup in _scopes(snapshot, adjs):
-        before = badness.next_victim(snapshot, cgroup=cgroup)
-        after = badness.next_victim(snapshot, cgroup=cgroup, adjs=adjs)
+        before = _first_of_others(snapshot, cgroup, {})
+        after = _first_of_others(snapshot, cgroup, adjs)
         unit = unit_of(after.process.cgroup) if after is not None else ""
         was = unit_of(before.process.cgroup) if before is not None else ""
         if after is not None and unit and unit != was and is_protected(unit, policy):
@@ -258,6 +261,14 @@ def _next(snapshot: HostSnapshot, cgroup: str | None, adjs: Mapping[int, int]) -
         return f"{_where(cgroup)}, next victim: not known ({why or hidden})"
     among = f" among those that could be read ({hidden})" if hidden else ""
     return f"{_where(cgroup)}, next victim: {_named(before)} → {_named(after)}{among}"
+
+
+def _first_of_others(
+    snapshot: HostSnapshot, cgroup: str | None, adjs: Mapping[int, int]
+) -> badness.Ranked | None:
+    """Who would be taken, oombot's own connection apart."""
+    ranked = badness.ranking(snapshot, cgroup=cgroup, adjs=adjs)
+    return next((one for one in ranked if one.process.pid not in snapshot.own_pids), None)
 
 
 def _named(ranked: badness.Ranked | None) -> str:
