@@ -105,10 +105,10 @@ def test_a_view_is_whole_or_an_error(template, problem):
 def test_a_template_that_is_missing():
     """A template that is not there is a ViewError too."""
     with pytest.raises(ViewError, match="TemplateNotFound"):
-        Views({}).render("nowhere", Notice(sentence="x", fix=""))
+        Views({}).render("nowhere", Notice(sentence="x", fix="", who=""))
 
 
 def test_contexts_are_frozen():
     """What a template is given can not be changed."""
     with pytest.raises(dataclasses.FrozenInstanceError):
-        Notice(sentence="x", fix="").sentence = "y"
+        Notice(sentence="x", fix="", who="").sentence = "y"
