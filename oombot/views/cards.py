@@ -3,7 +3,7 @@
 import dataclasses
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from jinja2 import TemplateError
 
@@ -14,14 +14,17 @@ from oombot.remediations.shape import Field, Remediation
 from oombot.triage import Diagnosis, KillStory, Match, Overview
 from oombot.views import contexts, forms, steps
 from oombot.views.contexts import Event, Fact, Mode, evidence_of
-from oombot.views.escaping import environment, printed
+from oombot.views.escaping import CLIP, environment, printed
 from oombot.views.forms import Choice
 from oombot.views.validation import problems_of
 
 _LISTED = 15
 _OFFERED = 3
+_LINES = 7  # of a block
+_BLOCK, _WHOLE = 2900, 9000  # characters of a block, and of all of them
 _ROOM = 2300  # of the 3000 characters of a section, less its first line
 ASKING = "fleet-asking"
+T = TypeVar("T")
 
 __all__ = ["Mode", "Views"]
 
@@ -223,11 +226,18 @@ class Views:
 
     def facts(self, title: str, facts: Sequence[Fact], *, note: str = "") -> dict[str, Any]:
         """Answer one person with a short list."""
-        return self.render("facts", contexts.Facts(title=title, facts=tuple(facts), note=note))
+        parts = _parted(facts, [f"{fact.name}{fact.value}" for fact in facts])
+        context = contexts.Facts(title=title, facts=tuple(facts[:3]), parts=parts, note=note)
+        return self.render("facts", context)
 
     def events(self, title: str, events: Sequence[Event], *, more: int = 0, note: str = "") -> dict[str, Any]:
         """Tell one person what happened or waits; `more` counts what is not listed."""
-        return self.render("events", contexts.Events(title=title, events=tuple(events), more=more, note=note))
+        parts = _parted(events, [f"{event.text}{event.who}" for event in events])
+        listed = sum(len(part) for part in parts)
+        context = contexts.Events(
+            title=title, count=len(events), parts=parts, more=more + len(events) - listed, note=note
+        )
+        return self.render("events", context)
 
     def press_test(self, *, value: str, wait_s: float) -> dict[str, Any]:
         """Ask whoever sees it to press the button."""
@@ -297,6 +307,25 @@ def _interrupted(block: Mapping[str, Any]) -> dict[str, Any]:
     )
     text = f":warning: interrupted by a restart of oombot, ask again · {text}"
     return {"type": "context", "elements": [{**told, "text": text}]}
+
+
+def _parted(items: Sequence[T], texts: Sequence[str]) -> tuple[tuple[T, ...], ...]:
+    """Cut a list into blocks that Slack takes, and leave out the end that would make the message too long.
+
+    A text counts as long as it is once it is escaped; the line around it has less than 100 characters.
+    """
+    parts: list[list[T]] = []
+    block = whole = 0
+    for item, text in zip(items, texts, strict=True):
+        size = len(str(printed(text[:CLIP]))) + len(str(printed(text[CLIP:]))) + 100
+        if whole + size > _WHOLE:
+            break
+        if not parts or block + size > _BLOCK or len(parts[-1]) == _LINES:
+            parts.append([])
+            block = 0
+        parts[-1].append(item)
+        block, whole = block + size, whole + size
+    return tuple(map(tuple, parts))
 
 
 def _fitting(host: str, matches: Sequence[Match]) -> int:

@@ -218,7 +218,8 @@ class Facts:
     """A short list of facts."""
 
     title: str
-    facts: tuple[Fact, ...]
+    facts: tuple[Fact, ...]  # the first ones, for the fallback
+    parts: tuple[tuple[Fact, ...], ...]  # all of them, as many as a block holds
     note: str
 
 
@@ -238,7 +239,8 @@ class Events:
     """What happened, in the order of time."""
 
     title: str
-    events: tuple[Event, ...]
+    count: int
+    parts: tuple[tuple[Event, ...], ...]  # as many as a block holds
     more: int
     note: str
 
