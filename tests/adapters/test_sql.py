@@ -544,7 +544,7 @@ async def test_two_clients_of_one_database(url):
 
 
 async def test_requests_by_state_and_host(store):
-    """Requests come oldest first, by state and host; approved and running ones make a host busy."""
+    """Requests come oldest first, by state and host; one that is approved and not read back makes a host busy."""
     for name, host, state, created in (
         ("r2", "a", "running", 2.0),
         ("r1", "a", "approved", 1.0),
@@ -558,7 +558,8 @@ async def test_requests_by_state_and_host(store):
     assert [r.id for r in await store.requests(["running", "pending"], "b")] == ["r4"]
     assert await store.requests([]) == []
     assert (await store.busy("a")).id == "r1"
-    assert await store.busy("b") is None
+    assert (await store.busy("b")).id == "r3"
+    assert await store.busy("c") is None
 
 
 async def test_undo_points_back(store):

@@ -29,7 +29,7 @@ class Timed(FakeMachine):
 async def made(engine: Engine) -> str:
     """A change for two hours that was approved and run."""
     machine = Timed()
-    for part in (engine.remedies, engine.runs._rechecks):
+    for part in (engine.remedies, engine.runs.rechecks):
         part._readings = machine
     object.__setattr__(engine.context, "hosts", machine)
     engine.machine = machine
