@@ -19,6 +19,8 @@ OWNERS = {
     "message_posting": SqlStore,
     "message_sent": SqlStore,
     "transition": SqlStore,
+    "vote": SqlStore,
+    "begin_run": SqlStore,
     "post": SlackChat,
     "update": SlackChat,
     "run": LocalHosts,

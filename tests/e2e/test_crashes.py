@@ -24,10 +24,10 @@ TO_THE_CARD = [
     "update:after",
 ]
 TO_THE_PROOF = [
-    "transition='approved':before",
-    "transition='approved':after",
-    "transition='running':before",
-    "transition='running':after",
+    "vote:before",
+    "vote:after",
+    "begin_run:before",
+    "begin_run:after",
     "run=set-adj:before",
     "run=set-adj:after",
     "transition='applied':before",
@@ -61,7 +61,7 @@ async def test_between_approve_and_proof(bot: Bot, small_cgroup: Pit, place: str
     await bot.workspace.click(BEN, "oncall", plan["ts"], "approve")
     await bot.died()
     await bot.start()
-    if place == "transition='approved':before":
+    if place == "vote:before":
         assert _adj(target) == 0  # the press was never recorded: nothing ran, and it can be pressed again
         await bot.workspace.click(BEN, "oncall", plan["ts"], "approve")
     [outcome] = await until(bot.outcomes)
