@@ -10,6 +10,8 @@ from oombot import helper_call, installation
 from oombot.details import Details, Look, PendingChange
 from tests.lab.machine import Machine
 
+pytestmark = pytest.mark.full
+
 MIB = 1 << 20
 UNIT = """[Unit]
 Description=Under the lens

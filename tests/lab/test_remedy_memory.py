@@ -45,6 +45,7 @@ async def holds(machine: Machine, name: str, mib: int) -> None:
     await machine.sh(f"until [ $(cat {file}) -ge {mib << 20} ]; do sleep 0.5; done", timeout_s=300)
 
 
+@pytest.mark.full
 async def test_limits_are_set_and_undone_byte_for_byte(debian: Machine, product: Product) -> None:
     """Until the next boot, and for good over an administrator's own file: afterwards the machine is as before."""
     await eaters(debian, "api", "db")
@@ -66,6 +67,7 @@ async def test_limits_are_set_and_undone_byte_for_byte(debian: Machine, product:
     assert await debian.sh(f"cat {own}") == OWN
 
 
+@pytest.mark.full
 async def test_kept_limits_survive_a_reboot_and_others_do_not(debian: Machine, product: Product) -> None:
     """A reboot takes what was set until then, and nothing else."""
     await eaters(debian, "api", "db")
@@ -106,6 +108,7 @@ async def test_unit_that_runs_over_is_killed_alone(debian: Machine, product: Pro
     assert said.split() == [pids[1], "oom-kill"]
 
 
+@pytest.mark.full
 async def test_cgroup_1_takes_memory_max_only(cgroup1: Machine, product: Product) -> None:
     """MemoryHigh is refused with the reason; MemoryMax is set, proved and undone."""
     await eaters(cgroup1, "api")

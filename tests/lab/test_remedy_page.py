@@ -2,9 +2,13 @@
 
 from typing import Any
 
+import pytest
+
 from tests.lab.machine import Machine
 from tests.lab.product import Product
 from tests.lab.remedy import as_it_is, differences, surgery_on
+
+pytestmark = pytest.mark.full
 
 
 async def test_remedy_by_two_people_in_slack(debian: Machine, product: Product, connect: Any) -> None:

@@ -54,6 +54,7 @@ async def test_a_service_is_restarted_and_stands(debian: Machine, product: Produ
     assert [line for line in changed if "down.service" not in line] == []
 
 
+@pytest.mark.full
 async def test_one_that_dies_again_and_one_that_a_person_restarts(debian: Machine, product: Product) -> None:
     """Dying again contradicts, with its result, also where systemd starts it anew; a faster person makes it stale."""
     down = await serve(debian, "down", stands=False)
@@ -83,6 +84,7 @@ async def calm(machine: Machine) -> None:
     )
 
 
+@pytest.mark.full
 async def test_caches_are_dropped_and_reclaimed(debian: Machine, product: Product) -> None:
     """The kernel counts the drop; a unit gives back what it holds of cache, and no other one is touched."""
     await debian.write("/etc/systemd/system/reader.service", READER)
@@ -134,6 +136,7 @@ ATTACKS = (
 )
 
 
+@pytest.mark.full
 async def test_words_of_an_attacker(debian13: Machine) -> None:
     """The real helper refuses them; an old run, an alias and a masked unit it leaves alone: nothing is restarted."""
     up = await serve(debian13, "up", stands=True)

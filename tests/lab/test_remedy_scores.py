@@ -101,6 +101,7 @@ async def first_killed(machine: Machine, *, within_s: float = 400) -> Killed:
     raise AssertionError(f"{machine.kind} killed nobody within {within_s:.0f} s")
 
 
+@pytest.mark.full
 async def test_what_is_for_good_survives_a_reboot_and_what_is_live_does_not(
     debian: Machine, product: Product
 ) -> None:
@@ -127,6 +128,7 @@ async def test_what_is_for_good_survives_a_reboot_and_what_is_live_does_not(
     assert differences(before, await as_it_is(debian)) == []
 
 
+@pytest.mark.full
 async def test_with_a_restart_and_beside_others(debian: Machine, product: Product) -> None:
     """By a restart instead of a live write; a second change undone restores the first; others' drop-ins stay."""
     await serve(debian, "web")
@@ -176,6 +178,7 @@ ATTACKS = (
 )
 
 
+@pytest.mark.full
 async def test_words_and_links_of_an_attacker(debian13: Machine) -> None:
     """The real helper refuses them and follows no link: nothing of the machine changes."""
     await serve(debian13, "web")

@@ -98,6 +98,7 @@ class Bench:
         return await self.machine.sh("cat /proc/swaps")
 
 
+@pytest.mark.full
 async def test_what_is_kept_survives_a_reboot_and_the_rest_does_not(
     debian: Machine, product: Product
 ) -> None:
@@ -122,6 +123,7 @@ async def test_what_is_kept_survives_a_reboot_and_the_rest_does_not(
     assert differences(before, await as_it_is(debian)) == []
 
 
+@pytest.mark.full
 async def test_what_was_killed_before_lives_with_a_swap_file(debian: Machine) -> None:
     """The same workload: killed by the kernel without it, alive with it; and no way back while it is needed."""
     bench = Bench(debian)
@@ -160,6 +162,7 @@ async def _eat(machine: Machine, mib: int) -> None:
     await machine.sh("systemd-run -q --unit=eater -p OOMScoreAdjust=900 python3 /run/eater.py")
 
 
+@pytest.mark.full
 async def test_a_cgroup_that_could_not_take_it_back(debian13: Machine) -> None:
     """A unit above its own limit without swap: undo is refused for its sake, and it lives."""
     bench = Bench(debian13)
@@ -178,6 +181,7 @@ async def test_a_cgroup_that_could_not_take_it_back(debian13: Machine) -> None:
     assert await debian13.killed() == []
 
 
+@pytest.mark.full
 async def test_on_disks_of_every_kind(debian: Machine) -> None:
     """Made, on, off and gone again on each file system that can hold one."""
     bench = Bench(debian)
@@ -246,6 +250,7 @@ ATTACKS = (
 )
 
 
+@pytest.mark.full
 async def test_what_a_cut_run_leaves_is_seen_and_removed(debian13: Machine) -> None:
     """Killed while it writes: the record says that nobody knows, the left-over is seen, and a plan removes it."""
     bench = Bench(debian13)

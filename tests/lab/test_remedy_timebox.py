@@ -4,9 +4,13 @@ import json
 import sqlite3
 from contextlib import closing
 
+import pytest
+
 from tests.lab.machine import Machine
 from tests.lab.product import Product
 from tests.lab.remedy import Operation, as_it_is, differences, surgery_on
+
+pytestmark = pytest.mark.full
 
 LIMIT = {"unit": "quiet.service", "memory_high": "96M", "lasting": "boot"}
 HIGH = "/sys/fs/cgroup/system.slice/quiet.service/memory.high"
