@@ -27,7 +27,7 @@ policy: {approvers: {groups: [S0ONCALL1]}, second_person: always}
 """
 
 
-async def until(probe: Callable[[], Any], *, within_s: float = 30.0) -> Any:
+async def until(probe: Callable[[], Any], *, within_s: float = 120.0) -> Any:
     """Wait for the probe's first true value; fail when it stays false."""
     loop = asyncio.get_running_loop()
     deadline = loop.time() + within_s
