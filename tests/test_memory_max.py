@@ -338,7 +338,6 @@ def test_undo_arms_no_kill_of_another_unit() -> None:
     [
         ({}, {}, ""),
         ({"events": {"oom_kill": 1}}, {}, "oom_kill of memory.events 0 → 1"),
-        ({"events": {}}, {}, "could not be read"),
         ({}, {"invocation_id": "f" * 32}, "was restarted meanwhile"),
         ({"max_b": None}, {}, "wanted MemoryMax 512M"),
     ],
@@ -351,9 +350,20 @@ def test_what_counts_as_proof(cgroup: dict[str, Any], unit: dict[str, Any], said
     details = replace(
         done.details, unit=replace(done.details.unit, **unit), cgroup=replace(done.details.cgroup, **cgroup)
     )
-    problems = plans.problems_after(REMEDIATION, plan, host(), replace(done, details=details))
+    before = plans.witness(REMEDIATION, plan, host())
+    problems = plans.problems_after(REMEDIATION, plan, before, replace(done, details=details))
     assert said in " ".join(problems)
     assert bool(problems) is bool(said)
+
+
+@pytest.mark.parametrize("before", [{}, {"oom_kill": None}])
+def test_what_is_not_known_is_no_proof(before: dict[str, Any]) -> None:
+    """Where nobody knows the count of kills from before, it is neither verified nor contradicted."""
+    plan, done = planned(), after(CAP)
+    assert done.details.unit is not None
+    known = before | {"invocation": done.details.unit.invocation_id}
+    with pytest.raises(RefusedError, match="not known whether anybody was killed"):
+        plans.problems_after(REMEDIATION, plan, known, done)
 
 
 def test_it_settles_for_five_seconds() -> None:

@@ -74,9 +74,9 @@ def test_undo_says_when_somebody_else_changed_it() -> None:
 
 def test_problems_after_a_good_run() -> None:
     """The wanted value read back is no problem; another one is, in words."""
-    plan, before = make(host()), host()
-    assert plans.problems_after(REMEDIATION, plan, before, host(oom_score_adj=500)) == []
-    [problem] = plans.problems_after(REMEDIATION, plan, before, host(oom_score_adj=3))
+    plan = make(host())
+    assert plans.problems_after(REMEDIATION, plan, {}, host(oom_score_adj=500)) == []
+    [problem] = plans.problems_after(REMEDIATION, plan, {}, host(oom_score_adj=3))
     assert "wanted oom_score_adj of pid 4242: 500, but the host reads oom_score_adj of pid 4242: 3" in problem
 
 

@@ -166,17 +166,21 @@ def exhibits(remediation: Remediation, plan: Plan, snapshot: HostSnapshot) -> li
     return [asdict(one) for one in remediation.evidence(params, remediation.inspect(params, snapshot))]
 
 
-def problems_after(
-    remediation: Remediation, plan: Plan, before: HostSnapshot, after: HostSnapshot
-) -> list[str]:
-    """What is wrong after a run: the read-back differs, or the remediation's own verify objects."""
+def witness(remediation: Remediation, plan: Plan, snapshot: HostSnapshot) -> Json:
+    """What the proof must know of the time before the run."""
+    params = remediation.params(**plan.params)
+    return remediation.witness(params, remediation.inspect(params, snapshot))
+
+
+def problems_after(remediation: Remediation, plan: Plan, before: Json, after: HostSnapshot) -> list[str]:
+    """What is wrong after a run, given its `witness`: the read-back differs, or the remediation's verify objects."""
     params = remediation.params(**plan.params)
     seen_after = remediation.inspect(params, after)
     found = []
     reads = remediation.state(params, seen_after)
     if reads != plan.after:
         found.append(f"wanted {plan.after}, but the host reads {reads}")
-    found += remediation.verify(params, remediation.inspect(params, before), seen_after)
+    found += remediation.verify(params, before, seen_after)
     return found + remediation.disproved(plan, seen_after)
 
 

@@ -81,7 +81,7 @@ class Runs:
                 elif request.state == "running":
                     await self._reattach(request)
                 else:
-                    await self._verify(request, None)
+                    await self._verify(request)
             except Exception as error:
                 self._ctx.log(request=request.id, host=request.plan.host).exception("run_failed")
                 await self._fail(request, str(error) or type(error).__name__)
@@ -114,9 +114,10 @@ class Runs:
 
     async def _begin(self, request: Request, fresh: Plan, before: HostSnapshot) -> None:
         """Take the host's lease with the move to running, and only then send the plan."""
-        running = replace(
-            request, state="running", evidence={"before": fresh.before, "way": self._asking.way(request)}
-        )
+        remediation = self._ctx.remediations[request.plan.remediation]
+        seen = plans.witness(remediation, request.plan, before)
+        evidence = {"before": fresh.before, "way": self._asking.way(request), "witness": seen}
+        running = replace(request, state="running", evidence=evidence)
         begun = await self._ctx.store.begin_run(
             request.id,
             audit=audit_line(
@@ -149,7 +150,7 @@ class Runs:
         if result.get("status") == "running":  # only who asked for it has gone: its own record says the end
             await self._reattach(running)
             return
-        await self._applied(running, result, before)
+        await self._applied(running, result)
 
     async def _held(self, request: Request, begun: Begun) -> None:
         """The host is another change's, or a limit is reached; where the request has moved on, that was answered."""
@@ -240,16 +241,14 @@ class Runs:
         if result is None:
             await self._finish(request, "unverified", {**request.evidence, "problems": [problem]})
         else:
-            await self._applied(request, result, None)
+            await self._applied(request, result)
 
-    async def _applied(
-        self, request: Request, result: Mapping[str, Any], before: HostSnapshot | None
-    ) -> None:
+    async def _applied(self, request: Request, result: Mapping[str, Any]) -> None:
         evidence = {**request.evidence, "runs": ran.evidence(result), "at_s": self._ctx.clock()}
         status = result.get("status")
         if status == "done":
             if await self._move(request, "applied", evidence=evidence, quiet=True):
-                await self._verify(replace(request, state="applied", evidence=evidence), before)
+                await self._verify(replace(request, state="applied", evidence=evidence))
         elif status == "failed":
             left = ran.stopped(replace(request, evidence=evidence))
             await self._finish(request, "failed", {**evidence, "problems": [ran.failure(result), *left]})
@@ -271,13 +270,13 @@ class Runs:
                 },
             )
 
-    async def _verify(self, request: Request, before: HostSnapshot | None) -> None:
+    async def _verify(self, request: Request) -> None:
         plan = request.plan
         await asyncio.sleep(plan.settle_s)
         remediation = self._ctx.remediations[plan.remediation]
         try:
             after = await self._read_back(plan)
-            problems = plans.problems_after(remediation, plan, before or after, after)
+            problems = plans.problems_after(remediation, plan, request.evidence.get("witness") or {}, after)
             reads = plans.state(remediation, plan, after)
             exhibits = plans.exhibits(remediation, plan, after)
         except (HostError, RefusedError) as error:

@@ -199,10 +199,14 @@ class DropCaches(Usual):
         """What it costs and how little it brings."""
         return _effect_of_drop(params, seen) if params.level else _effect_of_reclaim(params, seen)
 
-    def verify(self, params: Params, before: Seen, after: Seen) -> list[str]:
+    def witness(self, params: Params, seen: Seen) -> Json:
+        """How much the unit used before."""
+        return {} if params.level else {"current_b": _cgroup(seen).current_b}
+
+    def verify(self, params: Params, witness: Json, after: Seen) -> list[str]:
         """Where the host shows nothing of it nothing is called verified: RefusedError says what does not show."""
         if not params.level:
-            was, now = _cgroup(before).current_b, _cgroup(after).current_b
+            was, now = witness.get("current_b"), _cgroup(after).current_b
             if was is None or now is None or now >= was:
                 used = f"{_mib(was)} before, {_mib(now)} now"
                 raise RefusedError(f"{_unit(after).name} uses no less than before ({used}): it does not show")

@@ -260,15 +260,21 @@ class MemoryMax(Usual):
         """What happens from now on, and the arithmetic behind the sizes."""
         return caps.outlook(seen, params.wanted)
 
-    def verify(self, params: Params, before: Limited, after: Limited) -> list[str]:
+    def witness(self, params: Params, seen: Limited) -> Json:
+        """How many the kernel has killed there so far, and which run of the unit it is."""
+        return {"oom_kill": seen.cgroup.events.get("oom_kill"), "invocation": seen.unit.invocation_id}
+
+    def verify(self, params: Params, witness: Json, after: Limited) -> list[str]:
         """Nobody may have been killed by it."""
-        name, was, now = after.unit.name, *(one.cgroup.events.get("oom_kill") for one in (before, after))
+        name, was, now = after.unit.name, witness.get("oom_kill"), after.cgroup.events.get("oom_kill")
+        if after.unit.invocation_id != witness.get("invocation"):
+            return [f"{name} was restarted meanwhile"]
         if after.cgroup.version == 2 and None in (was, now):
-            return [f"memory.events of {name} could not be read: it is not known whether anybody was killed"]
+            raise RefusedError(
+                f"memory.events of {name} could not be read: it is not known whether anybody was killed"
+            )
         if was != now:
             return [f"the kernel has killed in {name} since: oom_kill of memory.events {was} → {now}"]
-        if after.unit.invocation_id != before.unit.invocation_id:
-            return [f"{name} was restarted meanwhile"]
         return []
 
     def undoable(self, plan: Plan, seen: Limited) -> list[Check]:

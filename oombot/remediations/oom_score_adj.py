@@ -201,12 +201,6 @@ class OomScoreAdj(Usual):
         victims = scores.next_victims(seen.snapshot, _adjs(params, seen))
         return [*victims, scores.followers(seen.snapshot, {p.pid for p in seen.processes})]
 
-    def verify(self, params: Params, before: Seen, after: Seen) -> list[str]:
-        """The state itself is the proof; only the process must not have been replaced."""
-        if not params.unit and after.processes[0].start_ticks != before.processes[0].start_ticks:
-            return [f"pid {params.pid} is now another process"]
-        return []
-
 
 def _options(snapshot: HostSnapshot, target: Target) -> tuple[Option, ...]:
     """Units and processes to choose from, the largest first; those of the target where there is one."""

@@ -71,7 +71,11 @@ class Usual:
         """The read-back is the evidence."""
         return []
 
-    def verify(self, params: Any, before: Any, after: Any) -> list[str]:
+    def witness(self, params: Any, seen: Any) -> Json:
+        """Nothing besides the state."""
+        return {}
+
+    def verify(self, params: Any, witness: Json, after: Any) -> list[str]:
         """The state is the proof."""
         return []
 
@@ -203,8 +207,16 @@ class Remediation(Protocol):
         """What the host itself shows, before and after; often nothing."""
         ...
 
-    def verify(self, params: Any, before: Any, after: Any) -> list[str]:
-        """Problems left after the change, beyond `state` differing from `wanted`; empty means verified."""
+    def witness(self, params: Any, seen: Any) -> Json:
+        """What `verify` must know of the time before the change: plain values, kept in the store before the first step,
+        since neither a lost link nor a restart of the bot may cost the proof."""
+        ...
+
+    def verify(self, params: Any, witness: Json, after: Any) -> list[str]:
+        """Problems left after the change, beyond `state` differing from `wanted`; empty means verified.
+
+        RefusedError where the host does not show it: then it is unverified.
+        """
         ...
 
     def disproved(self, plan: Plan, seen: Any) -> list[str]:

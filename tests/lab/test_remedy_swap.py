@@ -75,7 +75,7 @@ class Bench:
         said = await self.run(plan, request)
         assert said["status"] == "done", said
         after = await self.seen(remedy, params)
-        assert plans.problems_after(remedy, plan, before, after) == []
+        assert plans.problems_after(remedy, plan, plans.witness(remedy, plan, before), after) == []
         return plan
 
     async def undone(self, remedy: Remediation, plan: Plan) -> None:

@@ -27,8 +27,8 @@ def test_the_kernel_counts(level: int, pages: int, slabs: int) -> None:
     before = dropping(level)
     plan = plans.make(REMEDIATION, Params(level=level), before, ON, tag="r1")
     after = dropping(level, drops_of_pagecache=pages, drops_of_slab=slabs)
-    assert plans.problems_after(REMEDIATION, plan, before, after) == []
-    assert plans.problems_after(REMEDIATION, plan, before, before)
+    assert plans.problems_after(REMEDIATION, plan, plans.witness(REMEDIATION, plan, before), after) == []
+    assert plans.problems_after(REMEDIATION, plan, {}, before)
 
 
 @pytest.mark.parametrize("level", [1, 2, 3])
@@ -38,7 +38,7 @@ def test_a_drop_that_is_not_counted_is_not_verified(level: int) -> None:
     seen = dropping(level, **uncounted)
     plan = plans.make(REMEDIATION, Params(level=level), seen, ON, tag="r1")
     with pytest.raises(RefusedError, match="does not count"):
-        plans.problems_after(REMEDIATION, plan, seen, seen)
+        plans.problems_after(REMEDIATION, plan, {}, seen)
 
 
 @pytest.mark.parametrize("now_mib", [100, 130, None])
@@ -55,7 +55,7 @@ def test_a_reclaim_that_does_not_show_is_not_verified(now_mib: int | None) -> No
     )
     plan = plans.make(REMEDIATION, Params(unit="web.service", mib=30), before, Policy(), tag="r1")
     with pytest.raises(RefusedError, match="uses no less than before"):
-        plans.problems_after(REMEDIATION, plan, before, after)
+        plans.problems_after(REMEDIATION, plan, plans.witness(REMEDIATION, plan, before), after)
 
 
 def test_somebody_else_dropped_them() -> None:
@@ -79,7 +79,7 @@ def test_reclaim_is_no_change_that_stays() -> None:
         for mib in (40, 5)
     ]
     plan = plans.make(REMEDIATION, Params(unit="web.service", mib=30), seen[0], Policy(), tag="r1")
-    assert plans.problems_after(REMEDIATION, plan, *seen) == []
+    assert plans.problems_after(REMEDIATION, plan, plans.witness(REMEDIATION, plan, seen[0]), seen[1]) == []
     assert plan.mitigation
     assert plan.evidence[0].label == "free -h"
     assert plan.evidence[0].text == seen[0].details.kernel.free_shown  # type: ignore[union-attr]

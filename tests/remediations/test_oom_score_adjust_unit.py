@@ -72,8 +72,7 @@ class Patient:
 
     def problems(self, plan: Plan) -> list[str]:
         """What the engine finds wrong after it."""
-        after = self.seen()
-        return plans.problems_after(REMEDIATION, plan, after, after)
+        return plans.problems_after(REMEDIATION, plan, {}, self.seen())
 
     def standing(self) -> dict[str, Any]:
         """Files, what systemd holds, and every process's score."""

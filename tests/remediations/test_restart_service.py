@@ -50,7 +50,7 @@ def made(unit: UnitDetails = FAILED, **params: Any) -> Plan:
 def test_the_proof(after: dict[str, Any], problem: str) -> None:
     """Only another run that stands is a restart, and that holds without the reading from before it."""
     seen = host(replace(STANDS, **after))
-    found = " | ".join(plans.problems_after(REMEDIATION, made(), seen, seen))
+    found = " | ".join(plans.problems_after(REMEDIATION, made(), {}, seen))
     assert problem in found if problem else not found
 
 
@@ -58,9 +58,9 @@ def test_a_oneshot_that_is_forgotten_is_not_known() -> None:
     """systemd may have dropped a unit that ran to its end: then nothing is claimed."""
     plan = made(replace(FAILED, type="oneshot"))
     done = replace(STANDS, type="oneshot", active_state="inactive", sub_state="dead")
-    assert plans.problems_after(REMEDIATION, plan, host(done), host(done)) == []
+    assert plans.problems_after(REMEDIATION, plan, {}, host(done)) == []
     with pytest.raises(RefusedError, match="has forgotten"):
-        plans.problems_after(REMEDIATION, plan, host(done), host(replace(done, invocation_id="")))
+        plans.problems_after(REMEDIATION, plan, {}, host(replace(done, invocation_id="")))
 
 
 def test_a_person_who_was_faster_makes_it_stale() -> None:
