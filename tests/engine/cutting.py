@@ -33,6 +33,7 @@ class CutHost:
         self.machine.unit(UNIT, TEXT, state=state, pids=pids, current_b=64 * MIB, peak_b=80 * MIB)
         self.boot_id, self.down, self.sent = "b" * 32, asyncio.Event(), 0
         self.approved = False
+        self.events: dict[str, str] = {}  # files of the machine that change with the run
 
     @property
     def acts(self) -> list[str]:
@@ -100,6 +101,8 @@ class CutHost:
             cwd=Path(__file__).parent.parent.parent,
         )
         said, _ = await helper.communicate(json.dumps(body).encode())
+        for path, text in self.events.items():
+            self.machine.file(path, text)
         if self.trouble == "bot killed":
             self.down.set()
             await asyncio.Event().wait()

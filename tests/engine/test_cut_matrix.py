@@ -82,6 +82,33 @@ async def test_whatever_breaks(tmp_path: Path, case: tuple[str, str, int]) -> No
         await _holds(engine, host, request.id)
 
 
+@pytest.mark.parametrize("trouble", ["link cut", "bot killed"])
+async def test_a_kill_by_the_new_limit_is_not_hidden(tmp_path: Path, trouble: str) -> None:
+    """Where nobody saw the run, the count of kills from before it, out of the store, disproves a limit that killed."""
+    (tmp_path / "bot").mkdir()
+    host: Any = CutHost(tmp_path, trouble, 0)
+    host.events[f"/sys/fs/cgroup/system.slice/{UNIT}/memory.events"] = "oom 1\noom_kill 1\n"
+    parts: Any = {"machine": host, "chat": FakeChat(), "clock": Clock()}
+    async with build(tmp_path / "bot", SETTINGS, **parts) as engine:
+        at_once(engine, "memory_max")
+        request = await engine.remedies.propose(
+            "host42", "memory_max", PARAMS["memory_max"], ADA, incident_id=None
+        )
+        await engine.remedies.approve(request.id, BEN)
+        if trouble == "bot killed":
+            await asyncio.wait_for(host.down.wait(), 60)
+        else:
+            await engine.finish()
+    async with build(tmp_path / "bot", SETTINGS, **parts) as engine:
+        at_once(engine, "memory_max")
+        await engine.runs.recover()
+        await engine.finish()
+        done = await engine.store.request(request.id)
+    assert done is not None
+    assert done.state == "contradicted"
+    assert "the kernel has killed in api.service since" in done.evidence["problems"][0]
+
+
 async def _holds(engine: Engine, host: Any, request_id: str) -> None:
     """What must be true at the end of every case."""
     request = await engine.store.request(request_id)
