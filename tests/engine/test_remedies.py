@@ -58,21 +58,6 @@ async def test_buttons_vanish_before_the_run(engine: Engine) -> None:
     assert "'approve'" not in seen[0]
 
 
-async def test_two_approvers_in_the_same_moment_run_once(engine: Engine) -> None:
-    """Of two presses at once, one wins and the other is told; the host is written once."""
-    request = await engine.propose(CLEO)
-    results = await asyncio.gather(
-        engine.remedies.approve(request.id, ADA),
-        engine.remedies.approve(request.id, BEN),
-        return_exceptions=True,
-    )
-    await engine.finish()
-    lost = [result for result in results if isinstance(result, Exception)]
-    assert len(lost) == 1
-    assert isinstance(lost[0], (AlreadyDecidedError, RefusedError))
-    assert engine.machine.writes == 1
-
-
 async def test_own_request_needs_a_second_person(engine: Engine) -> None:
     """The requester may not approve their own request, and the refusal is in the audit trail."""
     request = await engine.propose(ADA)
