@@ -192,6 +192,12 @@ def value_checks(value: int, names: Iterable[str], unit: str, policy: Policy) ->
     return checks
 
 
+def few_enough(count: int) -> Check:
+    """That a unit has no more processes than are changed one by one."""
+    processes = "1 process" if count == 1 else f"{count} processes"
+    return Check(ok=count <= MANY, text=f"it has {processes}; up to {MANY} are changed, one by one")
+
+
 def next_victims(snapshot: HostSnapshot, adjs: Mapping[int, int]) -> list[str]:
     """Who the kernel would take next, before and after, by its own badness formula: one line a limit, then the host."""
     return [_next(snapshot, cgroup, adjs) for cgroup in _scopes(snapshot, adjs)]

@@ -268,9 +268,7 @@ def _same(params: Params, seen: Seen) -> Check:
     if not params.unit:
         text = f"is still the same process (start time {seen.processes[0].start_ticks})"
         return Check(ok=True, text=text)
-    count = len(seen.processes)
-    text = f"has {count} processes; up to {scores.MANY} are changed, one by one"
-    return Check(ok=count <= scores.MANY, text=text)
+    return scores.few_enough(len(seen.processes))
 
 
 def _own(process: Process, snapshot: HostSnapshot) -> bool:

@@ -321,12 +321,10 @@ def _exposed(params: Params, seen: Seen, policy: Policy) -> Check:
 
 
 def _members(seen: Seen) -> list[Check]:
-    unit, count = seen.unit, len(seen.unit.members)
-    unread = [member.pid for member in unit.members if member.oom_score_adj is None]
+    unread = [member.pid for member in seen.unit.members if member.oom_score_adj is None]
     ours = seen.snapshot.own_pids & set(seen.adjs)
-    text = f"has {count} processes; up to {scores.MANY} are changed, one by one"
     return [
-        Check(ok=count <= scores.MANY, text=text),
+        scores.few_enough(len(seen.unit.members)),
         Check(
             ok=not unread,
             text=f"the score of each was read{', but not of ' if unread else ''}{scores.pids(unread)}",
