@@ -125,9 +125,9 @@ class OomScoreAdj(Usual):
         own = any(process.pid in snapshot.own_pids for process in processes)
         checks = [
             *scores.value_checks(params.value, {p.comm for p in processes}, seen.unit, policy),
-            Check(ok=all(p.pid > 1 for p in processes), text="is not PID 1"),
-            Check(ok=not any(p.kernel_thread for p in processes), text="is not a kernel thread"),
-            Check(ok=not own, text="is not oombot's own connection"),
+            Check(ok=all(p.pid > 1 for p in processes), text="it is not PID 1"),
+            Check(ok=not any(p.kernel_thread for p in processes), text="it is not a kernel thread"),
+            Check(ok=not own, text="it is not oombot's own connection"),
             *([untouchable(seen.unit, policy)] if seen.unit else []),
             _same(params, seen),
             *_access(params, seen),
@@ -266,7 +266,7 @@ def _adjs(params: Params, seen: Seen) -> dict[int, int]:
 
 def _same(params: Params, seen: Seen) -> Check:
     if not params.unit:
-        text = f"is still the same process (start time {seen.processes[0].start_ticks})"
+        text = f"it is still the same process (start time {seen.processes[0].start_ticks})"
         return Check(ok=True, text=text)
     return scores.few_enough(len(seen.processes))
 

@@ -329,7 +329,7 @@ def _members(seen: Seen) -> list[Check]:
             ok=not unread,
             text=f"the score of each was read{', but not of ' if unread else ''}{scores.pids(unread)}",
         ),
-        Check(ok=not ours, text="is not oombot's own connection"),
+        Check(ok=not ours, text="it is not oombot's own connection"),
     ]
 
 
