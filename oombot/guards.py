@@ -2,7 +2,7 @@
 
 import fnmatch
 
-from oombot.details import Details, PendingChange
+from oombot.details import Details, PendingChange, is_unit
 from oombot.model import HostSnapshot
 from oombot.proposals import Check
 from oombot.rights import PROTECTED, Policy
@@ -28,6 +28,23 @@ def access(snapshot: HostSnapshot) -> list[Check]:
 def is_protected(unit: str, policy: Policy) -> bool:
     """Whether a unit is one that a host can not be reached or run without, or that the policy protects."""
     return any(fnmatch.fnmatchcase(unit, glob) for glob in (*PROTECTED, *policy.protected))
+
+
+def not_a_service(unit: str) -> str:
+    """Why a unit of this name is no service that remedies change; "" where it is one."""
+    if "@." in unit:
+        return f"{unit} is a template: name one of its instances"
+    if not is_unit(unit) or not unit.endswith(".service"):
+        return f"{unit} is no service"
+    if unit.startswith("user@"):
+        return f"{unit} holds everything that a person runs: units of users are not changed"
+    return ""
+
+
+def why_not_service(unit: str, policy: Policy) -> str:
+    """The same, with those that are protected."""
+    protected = untouchable(unit, policy)
+    return not_a_service(unit) or ("" if protected.ok else protected.text)
 
 
 def untouchable(unit: str, policy: Policy) -> Check:

@@ -5,7 +5,7 @@ import shlex
 from dataclasses import dataclass, replace
 
 from oombot import guards, scores
-from oombot.details import Details, Look, UnitDetails, is_unit
+from oombot.details import Details, Look, UnitDetails
 from oombot.errors import ConfigError, RefusedError
 from oombot.model import HostSnapshot, Json, OomKill
 from oombot.proposals import Check, Exhibit, Lasts, Plan, Risk, Step
@@ -67,13 +67,13 @@ class OomScoreAdjustUnit(Usual):
             return "systemd does not run here"
         if target.pid is not None and not unit:
             return f"process {target.pid} belongs to no unit of systemd"
-        return _misnamed(unit) or _protected(unit, policy) if unit else ""
+        return guards.why_not_service(unit, policy) if unit else ""
 
     def fields(self, snapshot: HostSnapshot, target: Target, policy: Policy) -> list[Field]:
         """The service, its value, and what becomes of what runs now."""
         meant = target.unit_in(snapshot)
         names = [unit.name for unit in snapshot.units]
-        fit = [name for name in names if not _misnamed(name) and not _protected(name, policy)]
+        fit = [name for name in names if not guards.why_not_service(name, policy)]
         listed = dict.fromkeys([*([meant] if meant else []), *sorted(fit)])
         options = tuple(Option(value=name, label=name) for name in listed)[:100]
         running = (
@@ -98,7 +98,7 @@ class OomScoreAdjustUnit(Usual):
         """Take `unit`, `value` and `running` of the form."""
         unit, running = str(values.get("unit") or ""), str(values.get("running") or "write")
         value, problems = scores.value_of(values.get("value")), []
-        if not is_unit(unit) or _misnamed(unit):
+        if guards.not_a_service(unit):
             problems.append("unit: The full name of a service, such as api.service.")
         if value is None:
             problems.append("value: A whole number from -1000 to 1000.")
@@ -113,7 +113,7 @@ class OomScoreAdjustUnit(Usual):
         live = oom_score_adj.REMEDIATION.suggest(kill, snapshot) if kill.scope == "global" else None
         culprit = next((p for p in snapshot.processes if live is not None and p.pid == live.pid), None)
         unit = scores.unit_of(culprit.cgroup) if culprit is not None else ""
-        if not unit or _misnamed(unit) or not snapshot.has_systemd:
+        if guards.not_a_service(unit) or not snapshot.has_systemd:
             return None
         return Params(unit=unit, value=FIRST_TO_GO)
 
@@ -137,7 +137,7 @@ class OomScoreAdjustUnit(Usual):
     def preflight(self, params: Params, seen: Seen, policy: Policy) -> list[Check]:
         """A service that a drop-in of ours decides about, in a host where a daemon-reload arms nothing."""
         unit, snapshot = seen.unit, seen.snapshot
-        why = _misnamed(params.unit) or _unable(params, unit)
+        why = guards.not_a_service(params.unit) or _unable(params, unit)
         checks = [Check(ok=snapshot.has_systemd, text="systemd runs here"), *guards.access(snapshot)]
         checks.append(Check(ok=not why, text=why or f"{unit.name} is a loaded service with a unit file"))
         if why:
@@ -260,22 +260,6 @@ def _aims(params: Params, seen: Seen) -> dict[int, int]:
         return dict.fromkeys(seen.adjs, params.value)
     back = params.back_to or 0
     return {pid: back if adj == params.back_from else adj for pid, adj in seen.adjs.items()}
-
-
-def _misnamed(unit: str) -> str:
-    """Why a unit of this name can not have a drop-in of ours; "" where it can."""
-    if not is_unit(unit) or not unit.endswith(".service"):
-        return f"{unit} is no service: OOMScoreAdjust= of a slice or scope does not reach processes"
-    if "@." in unit:
-        return f"{unit} is a template: name one of its instances"
-    if unit.startswith("user@"):
-        return f"{unit} holds everything that a person runs: units of users are not changed"
-    return ""
-
-
-def _protected(unit: str, policy: Policy) -> str:
-    check = guards.untouchable(unit, policy)
-    return "" if check.ok else check.text
 
 
 def _unable(params: Params, unit: UnitDetails) -> str:

@@ -243,14 +243,7 @@ def _misnamed(unit: str, policy: Policy) -> str:
     """Why a unit of this name is never restarted; "" where it may be."""
     if unit.endswith(".scope"):
         return f"{unit} is a scope: systemd did not start its processes, restart them where they were started"
-    if "@." in unit:
-        return f"{unit} is a template: name one of its instances"
-    if not is_unit(unit) or not unit.endswith(".service"):
-        return f"{unit} is no service"
-    if unit.startswith("user@"):
-        return f"{unit} holds everything that a person runs: units of users are not restarted"
-    protected = guards.untouchable(unit, policy)
-    return "" if protected.ok else protected.text
+    return guards.why_not_service(unit, policy)
 
 
 def _unable(unit: UnitDetails) -> str:
